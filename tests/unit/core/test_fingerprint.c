@@ -1,0 +1,181 @@
+/* Fixed digests (made by python3's json and hashlib from the description in core/fingerprint.h), what changes them,
+ * and which language a file is said to be in. */
+#include "check.h"
+#include "core/fingerprint.h"
+
+#include <stdlib.h>
+
+static void test_file_bytes(void)
+{
+	static const char text[] = "#!/bin/sh\n# a comment\necho hi\n";
+	struct memo_fingerprint a, b;
+	struct memo_err err = { 0 };
+	char hex[MEMO_HEX_SIZE];
+	CHECK_INT(memo_fingerprint_file("empty", "", 0, &a, &err), 0);
+	CHECK_STR(memo_id_hex(&a.id, hex), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	CHECK_INT(memo_fingerprint_file("run.sh", text, strlen(text), &a, &err), 0);
+	CHECK_STR(memo_id_hex(&a.id, hex), "df98f7490824debcc3fee8827b1a06363e4b148ee72be99bdc098d352d187eb5");
+	CHECK_STR(a.method, "bytes");
+	CHECK_INT(a.number, 1);
+	CHECK_STR(a.language, "shell");
+	CHECK(a.reason != NULL && strstr(a.reason, "comments are kept") != NULL);
+	/* the name is no part of the digest, each byte is */
+	CHECK_INT(memo_fingerprint_file("other", text, strlen(text), &b, &err), 0);
+	CHECK(memo_id_equal(&a.id, &b.id));
+	CHECK_INT(memo_fingerprint_file("run.sh", text, strlen(text) - 1, &b, &err), 0);
+	CHECK(!memo_id_equal(&a.id, &b.id));
+}
+
+static void test_languages(void)
+{
+	static const struct {
+		const char *name, *text, *language;
+	} rows[] = {
+		{ "a.sh", "", "shell" },
+		{ "a.bash", "", "shell" },
+		{ "lib/helpers.py", "", "python" },
+		{ "a.R", "", "r" },
+		{ "a.r", "", "r" },
+		{ "a.awk", "", "awk" },
+		{ "a.c", "", "c" },
+		{ "a.h", "", "c" },
+		{ "a.pl", "", "perl" },
+		{ "a.js", "", "javascript" },
+		{ "a.jl", "", "julia" },
+		{ "a.PY", "", "unknown" },
+		{ "a.txt", "", "unknown" },
+		{ "py", "", "unknown" },
+		{ "a.py.bak", "", "unknown" },
+		{ "run", "#!/bin/sh\n", "shell" },
+		{ "run", "#!/bin/bash -eu\n", "shell" },
+		{ "run", "#! /bin/dash", "shell" },
+		{ "run", "#!/usr/bin/env bash\n", "shell" },
+		{ "run", "#!/usr/bin/env -S LC_ALL=C python3 -u\n", "python" },
+		{ "run", "#!/opt/env/bin/python3.11\r\n", "python" },
+		{ "run", "#!/usr/bin/Rscript --vanilla\n", "r" },
+		{ "run", "#!/usr/bin/gawk -f\n", "awk" },
+		{ "run", "#!/usr/bin/perl -w\n", "perl" },
+		{ "run", "#!/usr/bin/env node\n", "javascript" },
+		{ "run", "#!/usr/bin/env julia\n", "julia" },
+		/* the #! line decides how the file runs, whatever its name says */
+		{ "a.py", "#!/bin/sh\n", "shell" },
+		{ "a.py", "#!/usr/bin/make -f\n", "unknown" },
+		{ "a.sh", "#!\n", "unknown" },
+		{ "a.sh", "#!/usr/bin/env\n", "unknown" },
+		{ "a.sh", "#!/usr/bin/env -S\n", "unknown" },
+		{ "a.sh", "# !/bin/perl\n", "shell" },
+		{ "a.sh", "#!", "shell" },
+		{ "run", "#!/bin/shell\n", "unknown" },
+		{ "run", "#!3.1\n", "unknown" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct memo_fingerprint f;
+		struct memo_err err = { 0 };
+		/* an exact copy, so that a read beyond the end is seen */
+		size_t len = strlen(rows[i].text);
+		char *text = malloc(len > 0 ? len : 1);
+		CHECK(text != NULL);
+		if (text == NULL)
+			return;
+		memcpy(text, rows[i].text, len);
+		CHECK_INT(memo_fingerprint_file(rows[i].name, text, len, &f, &err), 0);
+		CHECK_STR(f.language, rows[i].language);
+		CHECK_ROW(f.reason != NULL, rows[i].name);
+		free(text);
+	}
+}
+
+static void test_language_binary(void)
+{
+	struct memo_fingerprint f;
+	char text[2000];
+	memset(text, 'x', sizeof text);
+	memcpy(text, "#!", 2);
+	CHECK_INT(memo_fingerprint_file("a", text, sizeof text, &f, NULL), 0);
+	CHECK_STR(f.language, "unknown");
+	CHECK_INT(memo_fingerprint_file("a", "#!/bin/sh\0x", 11, &f, NULL), 0);
+	CHECK_STR(f.language, "shell");
+}
+
+static void digest(const char *definition, const char *first, char hex[MEMO_HEX_SIZE])
+{
+	struct memo_task *t = NULL;
+	struct memo_err err = { 0 };
+	struct memo_id code[2], tool[1], id = { { 0 } };
+	CHECK_INT(memo_hash_bytes(first, strlen(first), &code[0]), 0);
+	CHECK_INT(memo_hash_bytes("b", 1, &code[1]), 0);
+	CHECK_INT(memo_hash_bytes("tool", 4, &tool[0]), 0);
+	CHECK_ROW(memo_task_parse(definition, strlen(definition), "test", &t, &err) == 0, err.text);
+	if (t != NULL) {
+		CHECK(t->codes <= 2 && t->tools <= 1);
+		if (t->script != NULL)
+			t->code[0].exec = true;
+		CHECK_INT(memo_fingerprint_task(t, code, tool, &id, &err), 0);
+	}
+	(void)memo_id_hex(&id, hex);
+	memo_task_unref(t);
+}
+
+#define COMMAND "{\"memofs\":1,\"name\":\"t\",\"command\":[\"echo\",\"{inputs.x}\"]"
+#define INPUTS "\"inputs\":{\"x\":{\"type\":\"string\"}}"
+#define SCRIPT \
+	"{\"memofs\":1,\"name\":\"u\",\"script\":\"run.sh\",\"code\":[\"lib/a.py\"],\"tools\":[\"bwa\"]," \
+	"\"env\":{\"LC_ALL\":\"C\"},\"output\":{\"type\":\"Directory\",\"path\":\"out\"}"
+#define COMMAND_ID "67731b4078d814351814689cc892e2b613f547229e1c631f3369ff18d4daf06b"
+#define SCRIPT_ID "f24c9e6247d06701ff640e83df3819eea1909cf19ced727dcc82b89c8a0311e5"
+
+static void test_task(void)
+{
+	static const struct {
+		const char *definition, *first, *want;
+		bool same;
+	} rows[] = {
+		{ COMMAND "," INPUTS "}", "a", COMMAND_ID, true },
+		{ SCRIPT "}", "a", SCRIPT_ID, true },
+		/* what is no code */
+		{ COMMAND ",\"inputs\":{\"x\":{\"type\":\"int\",\"default\":3}}}", "a", COMMAND_ID, true },
+		{ COMMAND "," INPUTS ",\"description\":\"d\",\"requirements\":{\"cpu\":3},\"max_retries\":2}", "a",
+		  COMMAND_ID, true },
+		{ COMMAND "," INPUTS ",\"output\":{\"type\":\"File\",\"from\":\"stdout\"}}", "a", COMMAND_ID,
+		  true },
+		/* what is */
+		{ SCRIPT "}", "A", SCRIPT_ID, false },
+		{ COMMAND "," INPUTS ",\"env\":{\"A\":\"1\"}}", "a", COMMAND_ID, false },
+		{ COMMAND "," INPUTS ",\"tools\":[\"bwa\"]}", "a", COMMAND_ID, false },
+		{ COMMAND "," INPUTS ",\"code\":[\"x\"]}", "a", COMMAND_ID, false },
+		{ COMMAND "," INPUTS ",\"output\":{\"type\":\"File\",\"path\":\"p\"}}", "a", COMMAND_ID, false },
+		{ COMMAND "," INPUTS ",\"output\":{\"type\":\"json\",\"from\":\"stdout\"}}", "a", COMMAND_ID,
+		  false },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		char hex[MEMO_HEX_SIZE];
+		digest(rows[i].definition, rows[i].first, hex);
+		CHECK_ROW((strcmp(hex, rows[i].want) == 0) == rows[i].same, rows[i].definition);
+	}
+}
+
+/* The x bit of a code file is seen by what runs it. */
+static void test_exec_bit(void)
+{
+	struct memo_task *t = NULL;
+	struct memo_id code[1] = { { { 1 } } }, plain, exec;
+	static const char text[] = "{\"memofs\":1,\"name\":\"t\",\"command\":[\"./c\"],\"code\":[\"c\"]}";
+	CHECK_INT(memo_task_parse(text, strlen(text), "test", &t, NULL), 0);
+	if (t == NULL)
+		return;
+	CHECK_INT(memo_fingerprint_task(t, code, NULL, &plain, NULL), 0);
+	t->code[0].exec = true;
+	CHECK_INT(memo_fingerprint_task(t, code, NULL, &exec, NULL), 0);
+	CHECK(!memo_id_equal(&plain, &exec));
+	memo_task_unref(t);
+}
+
+int main(void)
+{
+	RUN(test_file_bytes);
+	RUN(test_languages);
+	RUN(test_language_binary);
+	RUN(test_task);
+	RUN(test_exec_bit);
+	return check_end();
+}
