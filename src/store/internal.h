@@ -1,0 +1,188 @@
+/* What the parts of the store share. Private to this folder; store.h is the door.
+ *
+ * Locks, outermost first: registry change > registry > record (by identity, then by name) > node ids > manifest handle > caches
+ * (results, checked, trees, digests) and settings. A lock of a later kind is never held while taking an earlier one. */
+#ifndef MEMO_STORE_INTERNAL_H
+#define MEMO_STORE_INTERNAL_H
+
+#include "base/map.h"
+#include "base/sync.h"
+#include "manifest.h"
+#include "store.h"
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#define MEMO_STORE_STRIPES 64
+#define MEMO_STORE_RESULTS 65536 /* results kept in memory */
+#define MEMO_STORE_CHECKED ((size_t)1 << 20)
+#define MEMO_STORE_TREES 32
+#define MEMO_STORE_DIGESTS 1024
+#define MEMO_NAME_INOS 8     /* of a task's name */
+#define MEMO_VERSION_INOS 16 /* of a task's version */
+#define MEMO_INFO_INOS 32    /* of an instance's name */
+#define MEMO_HANDLE_BYTES ((size_t)64 << 20)
+
+/* Results by identity, least recently used last. */
+struct memo_results {
+	struct memo_mutex mu;
+	struct memo_map map;          /* guarded by mu */
+	struct memo_cached *first;    /* guarded by mu */
+	struct memo_cached *last;     /* guarded by mu */
+	uint64_t era[MEMO_STORE_STRIPES]; /* guarded by mu; grows with each change of a record */
+};
+
+/* Which objects were hashed by this process and found to be right: an open table of 8-byte marks. */
+struct memo_checked {
+	struct memo_mutex mu;
+	uint64_t *slot; /* guarded by mu */
+	size_t size;    /* guarded by mu; a power of two or 0 */
+	size_t count;   /* guarded by mu */
+};
+
+struct memo_trees {
+	struct memo_mutex mu;
+	struct memo_tree *tree[MEMO_STORE_TREES]; /* guarded by mu; most recent first */
+};
+
+struct memo_digest_slot {
+	char *path;
+	struct memo_digest digest;
+};
+
+struct memo_digests {
+	struct memo_mutex mu;
+	struct memo_digest_slot slot[MEMO_STORE_DIGESTS]; /* guarded by mu */
+};
+
+struct memo_registry {
+	struct memo_mutex change; /* held through a registration or removal, I/O included; outside of mu */
+	struct memo_mutex mu;     /* short: look-ups must not wait for a disk */
+	struct memo_map names; /* guarded by mu: struct registry_name */
+	uint64_t sequence;     /* guarded by change: of the last registration */
+	uint64_t mark;         /* guarded by mu: of the last walk over needs */
+};
+
+struct memo_config {
+	struct memo_mutex mu;
+	json_t *values; /* guarded by mu: key -> text, only what is not the default */
+};
+
+struct memo_store {
+	char *dir;
+	int dir_fd;
+	int lock_fd;
+	int objects_fd;
+	int receipts_fd;
+	int task_receipts_fd;
+	int logs_fd;
+	int staging_fd;
+	int quarantine_fd;
+	char boot[40];
+	_Atomic uint64_t counter; /* for names in staging and quarantine */
+	char *mountpoint;         /* set once, before the mount is served */
+	uint64_t mount_dev;
+	struct memo_manifest *manifest;
+
+	struct memo_mutex ino_mu;
+	uint64_t ino_next;  /* guarded by ino_mu */
+	uint64_t ino_limit; /* guarded by ino_mu: ids below it are reserved durably */
+
+	struct memo_mutex identity_mu[MEMO_STORE_STRIPES]; /* read, change, write of one instance's record */
+	struct memo_mutex name_mu[MEMO_STORE_STRIPES];     /* the same of a name's row */
+
+	struct memo_registry registry;
+	struct memo_config config;
+	struct memo_results results;
+	struct memo_checked checked;
+	struct memo_trees trees;
+	struct memo_digests digests;
+};
+
+/* ---- store.c -------------------------------------------------------------------------------------- */
+
+/* Ids up to @used are taken, whoever gave them: for the rebuild. */
+void memo_store_ino_above(struct memo_store *s, uint64_t used);
+/* Makes the limit durable now. */
+MEMO_MUST int memo_store_ino_save(struct memo_store *s, struct memo_err *err);
+
+/* ---- config.c ------------------------------------------------------------------------------------- */
+
+MEMO_MUST int memo_config_load(struct memo_store *s, struct memo_buf *notice, struct memo_err *err);
+void memo_config_clear(struct memo_store *s);
+
+/* ---- record.c ------------------------------------------------------------------------------------- */
+
+/* -ENOENT; the record as it is stored. */
+MEMO_MUST int memo_record_load(struct memo_store *s, const struct memo_id *identity, json_t **out, struct memo_err *err);
+enum memo_state memo_record_state(const json_t *record);
+/* Names the instance in @record. */
+MEMO_MUST int memo_record_describe(json_t *record, const struct memo_instance *i);
+/* The transition itself: state, sequence, attempts, message, origin; history and the index of what is in flight go
+ * into @b. The record is not put there yet. */
+MEMO_MUST int memo_record_step(json_t *record, const struct memo_id *identity, const struct memo_transition *t,
+			       struct memo_batch *b);
+/* The row of the instance's name, with its handle when it is new; *@info_out: its node ids. Call with the name's lock. */
+MEMO_MUST int memo_record_name(struct memo_store *s, const struct memo_instance *i, struct memo_batch *b,
+			       uint64_t *info_out, struct memo_err *err);
+void memo_record_history(const struct memo_id *identity, int64_t sequence, const json_t *row, struct memo_batch *b);
+void memo_record_active(const struct memo_id *identity, bool active, struct memo_batch *b);
+struct memo_mutex *memo_identity_lock(struct memo_store *s, const struct memo_id *identity);
+struct memo_mutex *memo_name_lock(struct memo_store *s, const char *task, const char *version, const char *name);
+/* "2026-01-31T12:00:00.123Z". */
+#define MEMO_TIME_TEXT 32
+void memo_record_time(int64_t wall_ns, char out[MEMO_TIME_TEXT]);
+
+/* ---- recover.c ------------------------------------------------------------------------------------ */
+
+/* After opening the manifest: what was in flight becomes PENDING, what is missing comes back from the receipts. */
+MEMO_MUST int memo_recover(struct memo_store *s, enum memo_manifest_found found, bool unclean, struct memo_buf *notice,
+			   struct memo_err *err);
+
+/* ---- result.c ------------------------------------------------------------------------------------- */
+
+/* The "result" of a record, new reference; NULL: out of memory. */
+json_t *memo_result_json(const struct memo_result *r);
+/* -EBADMSG. */
+MEMO_MUST int memo_result_from_json(const json_t *j, const struct memo_id *identity, struct memo_result **out);
+/* The row of the `objects` table. */
+json_t *memo_result_row(const struct memo_result *r);
+/* The record changed: the cache forgets. Call after each write, also a failed one. */
+void memo_results_forget(struct memo_store *s, const struct memo_id *identity);
+void memo_results_keep(struct memo_store *s, struct memo_result *r);
+void memo_results_clear(struct memo_store *s);
+struct memo_result *memo_result_new(void);
+
+/* ---- registry ------------------------------------------------------------------------------------- */
+
+struct registry_version {
+	struct memo_task *task;
+	json_t *record;
+	int64_t registered_ns;
+	uint64_t sequence;
+	uint64_t mark; /* of the last walk that came by */
+};
+
+struct registry_name {
+	struct memo_map_link link;
+	char *name;
+	uint64_t ino;
+	struct registry_version **version; /* by sequence: the last is the latest */
+	size_t count;
+};
+
+MEMO_MUST int memo_registry_load(struct memo_store *s, struct memo_buf *notice, struct memo_err *err);
+void memo_registry_clear(struct memo_store *s);
+/* @version NULL: latest. NULL: not registered. */
+struct registry_version *memo_registry_find_locked(struct memo_store *s, const char *name, const char *version)
+	MEMO_TSA(requires_capability(s->registry.mu));
+/* registry_check.c: needs of @t against what is registered, as if @t were. */
+MEMO_MUST int memo_registry_check_locked(struct memo_store *s, const struct memo_task *t, struct memo_buf *warning,
+					 struct memo_err *err) MEMO_TSA(requires_capability(s->registry.mu));
+
+/* ---- digest.c, attempt.c -------------------------------------------------------------------------- */
+
+void memo_digests_clear(struct memo_store *s);
+MEMO_MUST int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice);
+
+#endif

@@ -1,0 +1,225 @@
+/* Receipts: see the header. A name that is not 64 hex digits is the left-over of a temporary file and is removed. */
+#include "receipt.h"
+
+#include "base/io.h"
+#include "base/json.h"
+#include "base/scope.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define HEAD "memofs-receipt 1 "
+#define HEAD_LEN (sizeof HEAD - 1)
+
+static int encode(const json_t *record, struct memo_buf *out)
+{
+	MEMO_AUTO_BUF struct memo_buf body = { 0 };
+	int r = memo_json_append(record, &body);
+	if (r == 0)
+		r = memo_buf_putc(&body, '\n');
+	struct memo_id sum;
+	if (r == 0)
+		r = memo_hash_bytes(body.data, body.len, &sum);
+	if (r < 0)
+		return r;
+	char hex[MEMO_HEX_SIZE];
+	(void)memo_buf_printf(out, "%s%s\n", HEAD, memo_id_hex(&sum, hex));
+	(void)memo_buf_append(out, body.data, body.len);
+	return memo_buf_error(out);
+}
+
+static int decode(const struct memo_buf *b, json_t **out)
+{
+	const size_t head = HEAD_LEN + MEMO_HEX_LEN + 1;
+	if (b->len < head || memcmp(b->data, HEAD, HEAD_LEN) != 0 || b->data[head - 1] != '\n')
+		return -EBADMSG;
+	char hex[MEMO_HEX_SIZE];
+	memcpy(hex, b->data + HEAD_LEN, MEMO_HEX_LEN);
+	hex[MEMO_HEX_LEN] = '\0';
+	struct memo_id want;
+	struct memo_id sum;
+	if (memo_id_parse(hex, &want) < 0)
+		return -EBADMSG;
+	int r = memo_hash_bytes(b->data + head, b->len - head, &sum);
+	if (r < 0)
+		return r;
+	json_t *j;
+	if (!memo_id_equal(&want, &sum) || memo_json_parse(b->data + head, b->len - head, &j, NULL) < 0)
+		return -EBADMSG;
+	if (!json_is_object(j)) {
+		json_decref(j);
+		return -EBADMSG;
+	}
+	*out = j;
+	return 0;
+}
+
+/* The directory receipts/xx. -ENOENT unless @make; a new one is durable before it is used. */
+static int shard(struct memo_store *s, const char *hex, bool make, int *fd_out)
+{
+	const char name[3] = { hex[0], hex[1], '\0' };
+	int r = memo_io_open_dir(s->receipts_fd, name, fd_out);
+	if (r != -ENOENT || !make)
+		return r;
+	r = memo_io_mkdir(s->receipts_fd, name, 0700);
+	if (r == 0)
+		r = memo_io_sync_dir(s->receipts_fd, ".");
+	return r < 0 ? r : memo_io_open_dir(s->receipts_fd, name, fd_out);
+}
+
+static int remove_durably(int fd, const char *name)
+{
+	if (unlinkat(fd, name, 0) < 0)
+		return errno == ENOENT ? 0 : memo_errno();
+	return memo_io_sync_dir(fd, ".");
+}
+
+int memo_receipt_write(struct memo_store *s, const struct memo_id *identity, const json_t *record, struct memo_err *err)
+{
+	char hex[MEMO_HEX_SIZE];
+	(void)memo_id_hex(identity, hex);
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	MEMO_AUTO_FD int fd = -1;
+	int r = encode(record, &b);
+	if (r == 0)
+		r = shard(s, hex, true, &fd);
+	if (r == 0)
+		r = memo_io_replace(fd, hex, b.data, b.len, 0600, true);
+	return r < 0 ? memo_fail(err, r, "receipt of %s: cannot be written: %s", hex, memo_strerror(r)) : 0;
+}
+
+static int read_at(int fd, const char *name, json_t **out)
+{
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	int r = memo_io_read_file(fd, name, MEMO_RECEIPT_BYTES, &b);
+	return r < 0 ? r : decode(&b, out);
+}
+
+int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json_t **out)
+{
+	char hex[MEMO_HEX_SIZE];
+	(void)memo_id_hex(identity, hex);
+	MEMO_AUTO_FD int fd = -1;
+	int r = shard(s, hex, false, &fd);
+	return r < 0 ? r : read_at(fd, hex, out);
+}
+
+int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
+{
+	char hex[MEMO_HEX_SIZE];
+	(void)memo_id_hex(identity, hex);
+	MEMO_AUTO_FD int fd = -1;
+	int r = shard(s, hex, false, &fd);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	return remove_durably(fd, hex);
+}
+
+static int task_file(const char *name, const char *version, char hex[MEMO_HEX_SIZE])
+{
+	MEMO_AUTO_BUF struct memo_buf k = { 0 };
+	struct memo_id id;
+	int r = memo_key(&k, name, version, NULL);
+	if (r == 0)
+		r = memo_hash_bytes(k.data, k.len, &id);
+	if (r == 0)
+		(void)memo_id_hex(&id, hex);
+	return r;
+}
+
+int memo_receipt_task_write(struct memo_store *s, const char *name, const char *version, const json_t *record,
+			    struct memo_err *err)
+{
+	char hex[MEMO_HEX_SIZE];
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	int r = task_file(name, version, hex);
+	if (r == 0)
+		r = encode(record, &b);
+	if (r == 0)
+		r = memo_io_replace(s->task_receipts_fd, hex, b.data, b.len, 0600, true);
+	return r < 0 ? memo_fail(err, r, "task '%s': its record cannot be written: %s", name, memo_strerror(r)) : 0;
+}
+
+int memo_receipt_task_remove(struct memo_store *s, const char *name, const char *version)
+{
+	char hex[MEMO_HEX_SIZE];
+	int r = task_file(name, version, hex);
+	return r < 0 ? r : remove_durably(s->task_receipts_fd, hex);
+}
+
+/* ---- walking -------------------------------------------------------------------------------------- */
+
+struct walk {
+	struct memo_store *store;
+	bool names_only;
+	memo_receipt_fn *fn;
+	void *arg;
+	size_t *damaged;
+};
+
+static int visit(const struct walk *w, int fd, const char *name)
+{
+	struct memo_id id;
+	if (memo_id_parse(name, &id) < 0) {
+		(void)unlinkat(fd, name, 0);
+		return 0;
+	}
+	if (w->names_only)
+		return w->fn(w->arg, &id, NULL);
+	MEMO_AUTO_JSON json_t *record = NULL;
+	int r = read_at(fd, name, &record);
+	if (r == 0)
+		return w->fn(w->arg, &id, record);
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		return r;
+	char to[320];
+	(void)snprintf(to, sizeof to, "receipt.%s.%lld", name, (long long)memo_wall_ns());
+	(void)renameat(fd, name, w->store->quarantine_fd, to);
+	++*w->damaged;
+	return 0;
+}
+
+static int walk_dir(const struct walk *w, int parent, const char *name)
+{
+	int fd;
+	int r = memo_io_open_dir(parent, name, &fd);
+	if (r < 0)
+		return r;
+	MEMO_AUTO_DIR DIR *d = fdopendir(fd);
+	if (d == NULL) {
+		r = memo_errno();
+		(void)close(fd);
+		return r;
+	}
+	while (r == 0) {
+		errno = 0;
+		struct dirent *e = readdir(d);
+		if (e == NULL)
+			return errno != 0 ? memo_errno() : 0;
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = visit(w, dirfd(d), e->d_name);
+	}
+	return r;
+}
+
+int memo_receipt_each(struct memo_store *s, bool names_only, memo_receipt_fn *fn, void *arg, size_t *damaged)
+{
+	struct walk w = { .store = s, .names_only = names_only, .fn = fn, .arg = arg, .damaged = damaged };
+	for (unsigned i = 0; i < 256; i++) {
+		char name[3];
+		(void)snprintf(name, sizeof name, "%02x", i);
+		int r = walk_dir(&w, s->receipts_fd, name);
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	return 0;
+}
+
+int memo_receipt_each_task(struct memo_store *s, memo_receipt_fn *fn, void *arg, size_t *damaged)
+{
+	struct walk w = { .store = s, .fn = fn, .arg = arg, .damaged = damaged };
+	return walk_dir(&w, s->receipts_fd, "tasks");
+}

@@ -1,0 +1,332 @@
+/* Store: one directory that holds everything: the manifest (RocksDB), the objects, the logs, the settings.
+ *
+ *	DIR/lock            own lock file: flock, close-on-exec; holds host, pid and purpose for messages only
+ *	DIR/format          the store's format number, checked at open
+ *	DIR/config.json     the settings (CONTRACT.md section 6)
+ *	DIR/control.sock    made by the control server
+ *	DIR/db/             RocksDB, column families as in DESIGN.md section 4
+ *	DIR/objects/xx/     <64 hex>      a file, 0444: a blob, or the listing of a tree
+ *	                    <64 hex>.x    the same bytes with an x bit, 0555
+ *	                    <64 hex>.d/   the files of a tree, frozen
+ *	DIR/receipts/xx/    <64 hex of the identity>: self-checksummed records, enough to rebuild the manifest
+ *	DIR/logs/xx/        <64 hex of the identity>.stderr / .stdout of the last attempt, when not empty
+ *	DIR/staging/        <boot id>.<n>/: attempts; swept at open
+ *	DIR/quarantine/     what was damaged
+ *
+ * init or open -> any call from any thread -> close (no call in flight). One owner at a time: a second open
+ * fails with -EBUSY and says who holds it.
+ *
+ * Errors: negative errno with a sentence. -ENOENT is absence. -EBADMSG: what is stored is damaged. An error of the
+ * manifest is never reported as absence.
+ *
+ * Durable: once memo_store_publish() returned 0 the result survives kill -9 and power loss. Its order is invariant 1 of
+ * DESIGN.md: frozen and synced output (by the worker) -> link into objects/ -> fsync directory -> receipt (temporary
+ * file, fsync, rename, fsync directory) -> one synced write batch -> answer. Other records (transitions,
+ * names, digests) survive kill -9 and may be lost by a power cut. */
+#ifndef MEMO_STORE_STORE_H
+#define MEMO_STORE_STORE_H
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/tree.h"
+#include "core/attempt.h"
+#include "core/task.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MEMO_STORE_FORMAT 1
+
+struct memo_store;
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* Makes a store in @dir (created when missing; must be empty or not exist). -EEXIST: a store is there already. */
+MEMO_MUST int memo_store_init(const char *dir, struct memo_err *err);
+/* 0: @dir looks like a store; -ENOENT: nothing there; -ENOTDIR and others. */
+MEMO_MUST int memo_store_probe(const char *dir, struct memo_err *err);
+/* @purpose: what the lock file says ("mount /mnt/memofs"). Waits up to @wait_ms for another owner.
+ * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then mode 2 with a copy of the log
+ * kept in quarantine, then an empty one; after an unclean stop, and after either fallback, records that are missing are
+ * put back from the receipts. Instances that were not in a final state become PENDING ("the daemon ended").
+ * @notice (may be NULL) gets one line for each thing that had to be repaired. */
+MEMO_MUST int memo_store_open(const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
+			      struct memo_store **out, struct memo_err *err);
+/* Flushes and closes. NULL-safe. */
+void memo_store_close(struct memo_store *s);
+
+const char *memo_store_dir(const struct memo_store *s); /* absolute */
+
+/* The mount that shows this store: paths below @mountpoint (absolute) are not read by the digest functions, nor is
+ * anything on device @dev. Set once by the composition root before the mount is served; NULL: none. */
+MEMO_MUST int memo_store_set_mount(struct memo_store *s, const char *mountpoint, uint64_t dev);
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+/* The value in force, as text (free() it); -ENOENT: no such key (@err lists the keys). */
+MEMO_MUST int memo_store_config_get(struct memo_store *s, const char *key, char **value_out, struct memo_err *err);
+/* Validates and saves (atomic, durable). "" resets to the default. */
+MEMO_MUST int memo_store_config_set(struct memo_store *s, const char *key, const char *value, struct memo_err *err);
+/* {"key":..,"value":..,"default":bool,"meaning":..} for each key, in the contract's order. New reference. */
+json_t *memo_store_config_list(struct memo_store *s);
+
+/* What the runner needs of them, read in one go. */
+struct memo_settings {
+	enum memo_executor executor;
+	int64_t cpus;
+	uint64_t memory_bytes;
+	char path[4096];
+	uint64_t max_waiting;
+	int64_t failure_backoff_ms;
+	uint32_t mode;            /* permission bits of the mount's root and the store */
+	uint32_t gid;             /* group of what the mount shows */
+	bool has_runners;
+	uint32_t runners_gid;
+};
+MEMO_MUST int memo_store_settings(struct memo_store *s, struct memo_settings *out, struct memo_err *err);
+
+/* ---- the registry ---------------------------------------------------------------------------- */
+
+enum memo_added { MEMO_UNCHANGED, MEMO_ADDED, MEMO_UPDATED };
+
+struct memo_code_file {
+	const char *path; /* as in the definition: the script, or one of `code` */
+	const void *data;
+	size_t len;
+	bool exec;
+};
+
+/* Registers a parsed definition with the contents of its script and `code` files (@files in any order, all of them
+ * required), which become objects. Computes the fingerprint (tools are looked up in the setting `path`), completes the
+ * version, checks the needs that are registered already (unknown inputs of the need, wrong kind of output) and refuses
+ * a cycle of needs over the whole registry (-ELOOP, the cycle spelled out). Moves `latest`. @dry: says what would
+ * happen and changes nothing. @warning gets a sentence for each need that is not registered yet. *@task_out (may be NULL):
+ * the registered task, a reference. Durable. */
+MEMO_MUST int memo_store_register(struct memo_store *s, const struct memo_task *t, const struct memo_code_file *files,
+				  size_t count, bool dry, enum memo_added *added_out, struct memo_task **task_out,
+				  struct memo_buf *warning, struct memo_err *err);
+/* @version NULL or "latest": the one registered last. A reference. -ENOENT with a sentence (nearest name). */
+MEMO_MUST int memo_store_task(struct memo_store *s, const char *name, const char *version, struct memo_task **out,
+			      struct memo_err *err);
+/* @version NULL: all versions. -ENOENT. Results stay. Durable. */
+MEMO_MUST int memo_store_unregister(struct memo_store *s, const char *name, const char *version, struct memo_err *err);
+/* All versions of all tasks, by name, within a name in order of registration (latest last). Array and references
+ * are given back with memo_store_tasks_free(). */
+MEMO_MUST int memo_store_tasks(struct memo_store *s, struct memo_task ***out, size_t *count_out);
+void memo_store_tasks_free(struct memo_task **tasks, size_t count);
+/* -ENOENT. @version_out: MEMO_NAME_MAX + 1 bytes. */
+MEMO_MUST int memo_store_latest(struct memo_store *s, const char *name, char *version_out);
+/* The first of 8 node ids that belong to a task's name (16 belong to a version: memo_task.ino). -ENOENT. */
+MEMO_MUST int memo_store_name_ino(struct memo_store *s, const char *name, uint64_t *ino_out);
+/* Absolute path of a code file's object (free() it). */
+MEMO_MUST int memo_store_code_path(struct memo_store *s, const struct memo_code *c, char **path_out);
+/* When it was registered, wall clock. */
+int64_t memo_store_registered_ns(struct memo_store *s, const struct memo_task *t);
+
+/* ---- node ids -------------------------------------------------------------------------------- */
+
+/* The first of @count consecutive ids: sequential, never given twice, not even after a crash (blocks are reserved
+ * durably ahead of use). Ids below MEMO_INO_FIRST belong to the fixed directories of the mount. */
+#define MEMO_INO_FIRST 1024
+MEMO_MUST int memo_store_ino(struct memo_store *s, uint64_t count, uint64_t *first_out);
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* A committed result; immutable, shared by reference. */
+struct memo_result {
+	struct memo_id identity;
+	struct memo_id hash;  /* the output hash */
+	struct memo_id blob;  /* of a file */
+	enum memo_result_kind kind;
+	uint64_t size;
+	bool exec;
+	bool observed;        /* it read the mount while it ran: a hit must be checked (the record's "observed") */
+	uint64_t entries;     /* of a tree */
+	char *path;           /* external target */
+	int64_t mtime_ns;     /* when it was produced */
+	uint64_t ino;         /* its node id */
+	uint64_t inner;       /* of a tree: first of 3 * entries ids: view v (0 tasks, 1 cached, 2 objects), entry i:
+	                       * inner + v * entries + i */
+	int refs;             /* atomic */
+};
+struct memo_result *memo_result_ref(struct memo_result *r);
+void memo_result_unref(struct memo_result *r);
+
+/* The SUCCESS result of an identity. -ENOENT: none (any other state). One or two point reads. */
+MEMO_MUST int memo_store_lookup(struct memo_store *s, const struct memo_id *identity, struct memo_result **out,
+				struct memo_err *err);
+/* The last result with that output hash, for /objects. -ENOENT. */
+MEMO_MUST int memo_store_by_hash(struct memo_store *s, const struct memo_id *hash, struct memo_result **out,
+				 struct memo_err *err);
+
+/* A descriptor of a file result's bytes, read-only; size and mode are checked against the record, the content too on
+ * the first open in this process when it is at most MEMO_STORE_CHECK_BYTES. -ENOENT: gone; -EBADMSG: damaged (it was moved
+ * to quarantine): both mean a miss. */
+#define MEMO_STORE_CHECK_BYTES ((uint64_t)1 << 20)
+MEMO_MUST int memo_store_open_file(struct memo_store *s, const struct memo_result *r, int *fd_out, struct memo_err *err);
+/* The tree of a directory result, a reference; kept in a small cache. The listing is verified against its name.
+ * -ENOENT and -EBADMSG as above. */
+MEMO_MUST int memo_store_open_tree(struct memo_store *s, const struct memo_result *r, struct memo_tree **out,
+				   struct memo_err *err);
+/* A file of a directory result. */
+MEMO_MUST int memo_store_open_entry(struct memo_store *s, const struct memo_result *r, const struct memo_tree_entry *e,
+				    int *fd_out, struct memo_err *err);
+/* Absolute path at which programs on this machine can read the result: the object, the tree's directory, or the
+ * external path (free() it). */
+MEMO_MUST int memo_store_result_path(struct memo_store *s, const struct memo_result *r, char **path_out);
+/* The bytes are there: file or listing and directory present, sizes right; an external path exists. -ENOENT. */
+MEMO_MUST int memo_store_result_present(struct memo_store *s, const struct memo_result *r);
+/* Declares a result lost: the record leaves SUCCESS (to PENDING, with @reason) unless it has been replaced since, and the
+ * damaged object goes to quarantine, so that the next publication writes it anew. */
+MEMO_MUST int memo_store_result_lost(struct memo_store *s, const struct memo_result *r, const char *reason,
+				     struct memo_err *err);
+
+/* Output hashes of results, for /objects, in order, streaming: *@id is the last one given (all zero: begin). -ENOENT: end. */
+MEMO_MUST int memo_store_next_hash(struct memo_store *s, struct memo_id *id);
+
+/* ---- instances ------------------------------------------------------------------------------- */
+
+enum memo_state {
+	MEMO_PENDING,
+	MEMO_SUBMITTED,
+	MEMO_RUNNING,
+	MEMO_SUCCESS,
+	MEMO_FAILED,
+	MEMO_CANCELLED,
+	MEMO_RETRYING,
+	MEMO_STATES /* also: "none yet" */
+};
+const char *memo_state_text(enum memo_state s); /* "PENDING" ... */
+enum memo_state memo_state_parse(const char *text); /* MEMO_STATES: none of them */
+/* The table of legal transitions; @from MEMO_STATES: a new instance, which begins PENDING. What is final (SUCCESS, FAILED,
+ * CANCELLED) only becomes PENDING. RETRYING never becomes SUCCESS: an attempt that succeeds was SUBMITTED or RUNNING before,
+ * or PENDING where nobody wrote that down. */
+bool memo_state_legal(enum memo_state from, enum memo_state to);
+
+/* What names an instance, for its record. All borrowed. */
+struct memo_instance {
+	struct memo_id identity;
+	const char *task;
+	const char *version;
+	const char *name;       /* canonical component, or "@<digest>" */
+	const json_t *inputs;   /* canonical */
+	const json_t *key;      /* pre-image of the identity */
+	const json_t *upstream; /* array of {"need","path","identity","hash"}; may be NULL */
+};
+
+struct memo_transition {
+	enum memo_state to;
+	const char *reason;   /* one sentence; may be NULL */
+	const char *run;      /* run id or NULL */
+	const char *executor; /* "local" ... or NULL */
+	const char *job;      /* job id or NULL */
+	int exit_code;        /* -1: none */
+	json_t *origin;       /* borrowed: becomes the record's "origin" (FAILED, CANCELLED); may be NULL */
+};
+
+/* The one function that writes a state (publication calls it too): checks that the transition is legal (-EPROTO), appends
+ * it to the history, writes the record and the name. An old SUCCESS result stays in the record ("result") until it is
+ * replaced, but is not served while the state is another; SUCCESS from here takes it up again and is -EPROTO without one.
+ * PENDING again while PENDING writes no history. Not synced, except for SUCCESS. */
+MEMO_MUST int memo_store_transition(struct memo_store *s, const struct memo_instance *i, const struct memo_transition *t,
+				    struct memo_err *err);
+
+/* A hit under a name: from now on the name means this identity, and is listed. Nothing is written when it is known already. */
+MEMO_MUST int memo_store_name_hit(struct memo_store *s, const struct memo_instance *i, const struct memo_result *res,
+				  struct memo_err *err);
+
+/* A demand that failed before its identity was known (an upstream failed, a file is missing): kept under the name. */
+MEMO_MUST int memo_store_name_failed(struct memo_store *s, const char *task, const char *version, const char *name,
+				     const json_t *inputs, const char *message, struct memo_err *err);
+
+/* Publication: the attempt directory's frozen output becomes the instance's result. */
+struct memo_publication {
+	const struct memo_instance *instance;
+	const char *attempt;                  /* absolute path of the attempt directory */
+	const struct memo_produced *produced; /* as exit.json said; sizes and listing are verified */
+	const json_t *origin;                 /* object */
+	const json_t *observed;               /* array of {"path","hash"} or {"path","link"}; may be NULL */
+	struct memo_transition transition;    /* .to is SUCCESS */
+	uint64_t ino;                         /* node id to use for the result; 0: take a new one. Ignored when the same output
+	                                       * hash is published again for this identity: node ids stay then */
+};
+/* -ENOSPC/-EDQUOT: nothing was lost, the attempt directory is as it was and may be published again later.
+ * -EBADMSG: the output is not what exit.json says. */
+MEMO_MUST int memo_store_publish(struct memo_store *s, const struct memo_publication *p, struct memo_result **out,
+				 struct memo_err *err);
+
+/* The whole record as JSON, a new reference: identity task version name inputs key upstream state sequence attempts result
+ * origin observed message. -ENOENT. */
+MEMO_MUST int memo_store_record(struct memo_store *s, const struct memo_id *identity, json_t **out, struct memo_err *err);
+/* Array of the transitions, oldest first: {"time","from","to","reason","run","executor","job","exit"}; time is text in
+ * UTC ("2026-01-31T12:00:00.123Z"), what is not known is null. */
+MEMO_MUST int memo_store_history(struct memo_store *s, const struct memo_id *identity, json_t **out, struct memo_err *err);
+/* The SUCCESS record loses its result (objects stay until collected): state PENDING, name not listed, receipt removed.
+ * -ENOENT: there was no result. Durable. */
+MEMO_MUST int memo_store_forget(struct memo_store *s, const struct memo_id *identity, struct memo_err *err);
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+struct memo_named {
+	char name[256];           /* the component */
+	bool known;               /* an identity is known */
+	struct memo_id identity;  /* the one demanded last under this name */
+	enum memo_state state;
+	uint64_t ino;             /* of its result, 0: none */
+	uint64_t info;            /* first of 32 node ids for /info and /start */
+};
+/* -ENOENT: never demanded. */
+MEMO_MUST int memo_store_named(struct memo_store *s, const char *task, const char *version, const char *name,
+			       struct memo_named *out, struct memo_err *err);
+/* The message that memo_store_name_failed() left (free() it). -ENOENT. */
+MEMO_MUST int memo_store_named_message(struct memo_store *s, const char *task, const char *version, const char *name,
+				       char **out);
+/* The names of one task version in byte order, streaming: what is added meanwhile may or may not come. */
+struct memo_name_iter;
+MEMO_MUST int memo_store_names(struct memo_store *s, const char *task, const char *version, struct memo_name_iter **out);
+/* 0 and *@n filled, -ENOENT: end. */
+MEMO_MUST int memo_name_iter_next(struct memo_name_iter *it, struct memo_named *n);
+void memo_name_iter_free(struct memo_name_iter *it);
+
+/* Handles: inputs that a path cannot spell. put is idempotent and not synced (publication syncs it with the rest). */
+MEMO_MUST int memo_store_handle_put(struct memo_store *s, const char *task, const char *version, const json_t *inputs,
+				    struct memo_id *digest_out, struct memo_err *err);
+/* @hex: 12 to 64 digits of an inputs digest or an identity of this task version. Gives the canonical inputs; when @hex
+ * is an identity also that (*@is_identity_out). -ENOENT: none; -ENOTUNIQ: more than one. */
+MEMO_MUST int memo_store_handle_find(struct memo_store *s, const char *task, const char *version, const char *hex,
+				     json_t **inputs_out, bool *is_identity_out, struct memo_id *identity_out,
+				     struct memo_err *err);
+
+/* ---- digests of input files ------------------------------------------------------------------ */
+
+struct memo_digest {
+	struct memo_id id;       /* content of a file, or tree of a directory */
+	struct memo_guard guard; /* the file's stat when it was hashed */
+	uint64_t size;
+};
+/* Hashes a file, or a directory as a tree, through the memo of stats: a file whose device, inode, size, mtime and ctime
+ * are known is not read. A digest is remembered only if the file's stat is the same before and after hashing and
+ * its last change is older than the clock grain. Blocks on the disk.
+ * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err;
+ * -ELOOP: the path leads into this store's own mount. */
+MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, struct memo_digest *out,
+				struct memo_err *err);
+/* The same from the memo alone: one stat and a point read. -EAGAIN: must be hashed (always for a directory). */
+MEMO_MUST int memo_store_digest_known(struct memo_store *s, const char *path, bool directory, struct memo_digest *out);
+
+/* ---- attempts and logs ----------------------------------------------------------------------- */
+
+/* A new, empty attempt directory (0700) in staging; its absolute path (free() it). */
+MEMO_MUST int memo_store_attempt_new(struct memo_store *s, char **path_out, struct memo_err *err);
+/* Keeps the attempt's stderr, and its stdout when @keep_stdout (it is not the result), as the instance's logs, replacing
+ * older ones; empty files are not kept. */
+MEMO_MUST int memo_store_keep_logs(struct memo_store *s, const struct memo_id *identity, const char *attempt,
+				   bool keep_stdout);
+/* Removes the attempt directory. */
+void memo_store_attempt_remove(struct memo_store *s, const char *attempt);
+/* @which: "stderr" or "stdout". -ENOENT: empty or none. */
+MEMO_MUST int memo_store_log_open(struct memo_store *s, const struct memo_id *identity, const char *which, int *fd_out);
+
+#endif
