@@ -1,0 +1,319 @@
+/* Run: starts the task, waits for the end of its whole process tree, and says how it went.
+ *
+ * Ending a tree goes in stages, each with a deadline, whether for the time limit, a SIGTERM to us, or a lost owner:
+ *
+ *	RUNNING -> SOFT (SIGTERM to the task's group) -> HARD (SIGKILL to all) -> LAST (SIGKILL to init) -> given up
+ *
+ * One place waits: sigtimedwait for a child's end, a request to stop, or the deadline of the stage. */
+#include "run.h"
+
+#include "base/io.h"
+#include "base/scope.h"
+#include "base/sync.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define GRACE_NS (2 * MEMO_NS_PER_S)     /* between SIGTERM and SIGKILL */
+#define INIT_NS (1 * MEMO_NS_PER_S)      /* for init to end the rest before it is killed itself */
+#define GIVE_UP_NS (10 * MEMO_NS_PER_S)  /* for the kernel to end what was killed */
+#define SWEEP_NS (20 * MEMO_NS_PER_MS)   /* between two rounds of killing without a namespace */
+
+enum stage { STAGE_RUNNING, STAGE_SOFT, STAGE_HARD, STAGE_LAST };
+
+struct run {
+	struct memo_worker *w;
+	struct memo_start start;
+	pid_t leader;      /* init, or the task */
+	bool ended;        /* the leader was reaped ... */
+	int status;        /* ... with this wait status */
+	enum stage stage;
+	int64_t deadline;  /* of the stage; 0: none */
+	bool timed_out, cancelled;
+};
+
+/* fork() with flags: the child goes on here with a copy of the memory. */
+static pid_t clone_flags(unsigned long flags)
+{
+#if defined(__s390__) || defined(__s390x__)
+	return (pid_t)syscall(SYS_clone, NULL, flags | SIGCHLD, NULL, NULL, 0);
+#else
+	return (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, 0);
+#endif
+}
+
+/* Takes who is dead; true when no child is left, dead or alive. */
+static bool reap(struct run *r)
+{
+	for (;;) {
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+		if (pid <= 0)
+			return pid < 0 && errno == ECHILD;
+		if (pid == r->leader) {
+			r->ended = true;
+			r->status = status;
+		}
+	}
+}
+
+static void enter_stage(struct run *r, enum stage stage)
+{
+	int64_t now = memo_now_ns();
+	r->stage = stage;
+	switch (stage) {
+	case STAGE_RUNNING:
+		r->deadline = r->w->job.time_ms > 0 ? now + r->w->job.time_ms * MEMO_NS_PER_MS : 0;
+		break;
+	case STAGE_SOFT:
+		r->deadline = now + GRACE_NS;
+		if (r->start.pidns)
+			(void)kill(r->leader, MEMO_INIT_SOFT);
+		else
+			memo_descend_terminate(r->leader);
+		break;
+	case STAGE_HARD:
+		r->deadline = now + INIT_NS;
+		if (r->start.pidns)
+			(void)kill(r->leader, MEMO_INIT_HARD);
+		else
+			(void)memo_descend_kill();
+		break;
+	case STAGE_LAST:
+		r->deadline = now + GIVE_UP_NS;
+		(void)kill(r->leader, SIGKILL);
+		break;
+	}
+}
+
+static void stop_asked(struct run *r)
+{
+	if (r->stage == STAGE_RUNNING)
+		r->cancelled = true;
+	/* A second request, or nobody left to be polite for: at once. */
+	if (r->stage == STAGE_RUNNING && !memo_worker_orphaned(r->w))
+		enter_stage(r, STAGE_SOFT);
+	else if (r->stage <= STAGE_SOFT)
+		enter_stage(r, STAGE_HARD);
+}
+
+/* Waits for one of @set until @deadline (0: for ever). The signal, or 0 when the time is up. */
+static int wait_signal(const sigset_t *set, int64_t deadline)
+{
+	int64_t left = deadline - memo_now_ns();
+	if (deadline != 0 && left <= 0)
+		return 0;
+	const struct timespec t = { .tv_sec = left / MEMO_NS_PER_S, .tv_nsec = left % MEMO_NS_PER_S };
+	int sig = deadline == 0 ? sigwaitinfo(set, NULL) : sigtimedwait(set, NULL, &t);
+	return sig > 0 ? sig : 0;
+}
+
+/* -ETIMEDOUT: the leader could not be ended. */
+static int wait_leader(struct run *r)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	for (;;) {
+		(void)reap(r);
+		if (r->ended)
+			return 0;
+		int sig = wait_signal(&set, r->deadline);
+		if (sig == SIGCHLD)
+			continue;
+		if (sig > 0) {
+			stop_asked(r);
+		} else if (r->deadline != 0 && memo_now_ns() >= r->deadline) {
+			if (r->stage == STAGE_LAST)
+				return -ETIMEDOUT;
+			if (r->stage == STAGE_RUNNING)
+				r->timed_out = true;
+			enter_stage(r, (enum stage)(r->stage + 1));
+		}
+	}
+}
+
+/* Without a namespace: ends what the task left behind. Init has done so otherwise. */
+static int sweep(struct run *r)
+{
+	sigset_t child;
+	(void)sigemptyset(&child);
+	(void)sigaddset(&child, SIGCHLD);
+	int64_t give_up = memo_now_ns() + GIVE_UP_NS;
+	for (;;) {
+		if (reap(r))
+			return 0;
+		int err = memo_descend_kill();
+		if (err < 0)
+			return err;
+		int64_t now = memo_now_ns();
+		if (now >= give_up)
+			return -ETIMEDOUT;
+		(void)wait_signal(&child, now + SWEEP_NS);
+	}
+}
+
+/* What the children reported; each kind comes at most once. */
+struct reports {
+	bool refused, failed, ended;
+	struct memo_report failure;
+	int refusal, status;
+};
+
+static void read_reports(const struct run *r, struct reports *out)
+{
+	struct memo_report m;
+	*out = (struct reports){ 0 };
+	while (read(r->start.report_read, &m, sizeof m) == (ssize_t)sizeof m) {
+		if (m.kind == MEMO_REPORT_REFUSED) {
+			out->refused = true;
+			out->refusal = m.value;
+		} else if (m.kind == MEMO_REPORT_START) {
+			out->failed = true;
+			out->failure = m;
+		} else {
+			out->ended = true;
+			out->status = m.value;
+		}
+	}
+}
+
+/* execve says ENOENT also where the file is there but the interpreter of its first line is not. */
+static int explain_exec(struct memo_worker *w, int error)
+{
+	const char *name = w->job.argv[0], *hint = "";
+	w->exit.code = error == ENOENT ? 127 : 126;
+	if (error == ENOENT && faccessat(w->work, w->program, F_OK, 0) == 0)
+		hint = " (the program that its first line names after #!)";
+	else if (error == ENOEXEC)
+		hint = "; a script must begin with a line such as #!/bin/sh";
+	return memo_worker_fail(w, -error, MEMO_EXIT_FAILED, "cannot run '%s': %s%s", name, memo_strerror(error), hint);
+}
+
+static int explain_start(struct memo_worker *w, const struct memo_report *m)
+{
+	static const char *const step[] = {
+		[MEMO_START_FORK] = "a process cannot be made",
+		[MEMO_START_FILES] = "its standard files cannot be made",
+		[MEMO_START_SESSION] = "its session cannot be made",
+	};
+	if (m->step == MEMO_START_EXEC)
+		return explain_exec(w, m->value);
+	return memo_worker_error(w, -m->value, MEMO_EXIT_ERROR, "the task was not started: %s: %s", step[m->step],
+				 memo_strerror(m->value));
+}
+
+/* From the wait status of the task to the attempt's outcome; 0 when the task did well. */
+static int judge(struct run *r, int status)
+{
+	struct memo_exit *x = &r->w->exit;
+	x->code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	x->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	if (r->cancelled)
+		return memo_worker_fail(r->w, -ECANCELED, MEMO_EXIT_CANCELLED,
+					memo_worker_orphaned(r->w) ? "the owner of the task ended, and the task with it" :
+								     "the task was cancelled");
+	if (r->timed_out)
+		return memo_worker_fail(r->w, -ETIMEDOUT, MEMO_EXIT_TIMEOUT,
+					"the task took longer than its limit of %.3g s (requirements.time)",
+					(double)r->w->job.time_ms / 1000);
+	if (x->signal != 0)
+		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task was ended by signal %d (%s)", x->signal,
+					sigdescr_np(x->signal) != NULL ? sigdescr_np(x->signal) : "unknown");
+	if (x->code != 0)
+		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task ended with status %d", x->code);
+	return 0;
+}
+
+static void take_usage(struct memo_worker *w, int64_t started)
+{
+	struct rusage u;
+	w->exit.ended_ns = memo_wall_ns();
+	w->exit.wall_ms = (memo_now_ns() - started) / MEMO_NS_PER_MS;
+	if (getrusage(RUSAGE_CHILDREN, &u) < 0)
+		return;
+	w->exit.cpu_ms = (int64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 +
+			 (int64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
+	w->exit.max_rss_kib = u.ru_maxrss;
+}
+
+static int start(struct run *r, bool pidns)
+{
+	int fd[2];
+	r->ended = false;
+	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0)
+		return memo_errno();
+	r->start = (struct memo_start){ .w = r->w, .report_read = fd[0], .report_write = fd[1], .pidns = pidns,
+					.worker = getpid() };
+	r->leader = pidns ? clone_flags(CLONE_NEWPID | CLONE_NEWNS) : fork();
+	if (r->leader == 0 && pidns)
+		memo_init_main(&r->start);
+	if (r->leader == 0)
+		memo_init_task(&r->start);
+	int err = r->leader < 0 ? memo_errno() : 0;
+	(void)close(fd[1]);
+	if (err < 0)
+		(void)close(fd[0]);
+	return err;
+}
+
+/* One life of a tree, from its start to its end. 1: namespaces are refused here, nothing was started. */
+static int live(struct run *r, bool pidns, struct reports *out)
+{
+	if (!pidns && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return memo_errno();
+	int err = start(r, pidns);
+	if (err < 0)
+		return pidns ? 1 : err;
+	enter_stage(r, STAGE_RUNNING);
+	err = wait_leader(r);
+	if (err == 0 && !pidns)
+		err = sweep(r);
+	read_reports(r, out);
+	(void)close(r->start.report_read);
+	return err == 0 && out->refused ? 1 : err;
+}
+
+static int finish(struct run *r, const struct reports *rep)
+{
+	if (rep->failed && !r->cancelled)
+		return explain_start(r->w, &rep->failure);
+	if (!r->start.pidns || rep->ended)
+		return judge(r, r->start.pidns ? rep->status : r->status);
+	/* Init was killed before it could report, by us or by a stranger. */
+	return judge(r, SIGKILL);
+}
+
+int memo_worker_run(struct memo_worker *w)
+{
+	struct run r = { .w = w };
+	struct reports rep = { 0 };
+	int64_t started = memo_now_ns();
+	w->exit.started_ns = memo_wall_ns();
+	bool pidns = w->isolation != MEMO_ISOLATION_SUBREAPER;
+	int err = live(&r, pidns, &rep);
+	if (err == 1 && w->isolation == MEMO_ISOLATION_AUTO) {
+		pidns = false;
+		err = live(&r, pidns, &rep);
+	}
+	take_usage(w, started);
+	free(w->exit.isolation);
+	w->exit.isolation = strdup(pidns ? "pidns" : "subreaper");
+	if (err == 1)
+		return memo_worker_fail(w, -EPERM, MEMO_EXIT_ERROR, "pid namespaces are refused on this machine");
+	if (err == -ETIMEDOUT)
+		return memo_worker_fail(w, err, MEMO_EXIT_ERROR,
+					"processes of the task cannot be ended; they hang in the kernel or belong to another user");
+	if (err < 0)
+		return memo_worker_error(w, err, MEMO_EXIT_ERROR, "the task was not started: %s", memo_strerror(err));
+	return finish(&r, &rep);
+}

@@ -1,0 +1,50 @@
+/* Run, the inside: what the worker tells the processes that it starts, and what they report.
+ *
+ * pidns:      worker -> init (process 1 of a new pid namespace) -> task. When init ends the kernel has killed and
+ *             reaped everything in the namespace; init gets SIGKILL when the worker dies.
+ * subreaper:  worker -> task. Orphans become children of the worker, which kills until it has no child.
+ *
+ * Reports go through a pipe whose ends close when programs are executed, so that no task holds it. */
+#ifndef MEMO_WORKER_RUN_H
+#define MEMO_WORKER_RUN_H
+
+#include "worker.h"
+
+#include <signal.h>
+
+/* What the worker asks of init; signals of others are told apart by their sender. */
+#define MEMO_INIT_SOFT SIGUSR1 /* SIGTERM to the task's process group */
+#define MEMO_INIT_HARD SIGUSR2 /* SIGKILL to all */
+
+enum memo_report_kind {
+	MEMO_REPORT_REFUSED, /* init: namespaces or mounts are not allowed here; @value: errno */
+	MEMO_REPORT_START,   /* task: not started; @step says where, @value: errno */
+	MEMO_REPORT_STATUS,  /* init: the task ended; @value: its wait status */
+};
+
+enum memo_start_step { MEMO_START_FORK, MEMO_START_FILES, MEMO_START_SESSION, MEMO_START_EXEC };
+
+struct memo_report {
+	enum memo_report_kind kind;
+	enum memo_start_step step;
+	int value;
+};
+
+struct memo_start {
+	const struct memo_worker *w;
+	int report_read, report_write;
+	bool pidns;
+	pid_t worker; /* in the worker's own namespace */
+};
+
+/* Both are the whole life of a child process. */
+_Noreturn void memo_init_main(const struct memo_start *s);
+_Noreturn void memo_init_task(const struct memo_start *s);
+void memo_init_report(const struct memo_start *s, enum memo_report_kind kind, enum memo_start_step step, int value);
+
+/* SIGTERM to the process group of @task, stopped or not. */
+void memo_descend_terminate(pid_t task);
+/* SIGKILL to every descendant of this process that /proc shows now. */
+int memo_descend_kill(void);
+
+#endif
