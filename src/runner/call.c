@@ -1,0 +1,508 @@
+/* Calls: from a name to an identity to a result. The steps, each a job of the pool:
+ *
+ *	prepare   plan the dependencies, hash the files, then (locked) demand what is upstream
+ *	identify  all upstream results are there: key, identity, look-up (call_look.c)
+ *	check     a hit that read the mount while it ran: is each thing that it read still the same? (call_look.c)
+ *
+ * and on a miss the call joins the execution of its identity (exec.c). Here: life, demands, edges, the first step. */
+#include "internal.h"
+
+#include "base/json.h"
+#include "base/scope.h"
+#include "core/path.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define MAX_RESTARTS 3
+
+static void prepare(struct memo_runner *r, void *arg);
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void call_free(struct call *c)
+{
+	if (c->planned)
+		memo_plan_clear(&c->plan);
+	free(c->up);
+	free(c->key);
+	free(c->name);
+	free(c->user);
+	json_decref(c->inputs);
+	json_decref(c->plan_key);
+	json_decref(c->plan_upstream);
+	json_decref(c->observed);
+	memo_result_unref(c->candidate);
+	memo_result_unref(c->result);
+	memo_task_unref(c->task);
+	free(c);
+}
+
+void memo_call_unref(struct memo_runner *r, struct call *c)
+{
+	(void)r;
+	if (c != NULL && --c->refs == 0)
+		call_free(c);
+}
+
+void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct memo_runner *, void *))
+{
+	c->refs++;
+	memo_pool_push(r, &c->job, fn, c);
+}
+
+static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name)
+{
+	struct call *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return NULL;
+	size_t lt = strlen(t->name);
+	size_t lv = strlen(t->version);
+	size_t ln = strlen(name);
+	c->key_len = lt + lv + ln + 2;
+	c->key = malloc(c->key_len + 1);
+	c->name = strdup(name);
+	if (c->key == NULL || c->name == NULL) {
+		free(c->key);
+		free(c->name);
+		free(c);
+		return NULL;
+	}
+	memcpy(c->key, t->name, lt + 1);
+	memcpy(c->key + lt + 1, t->version, lv + 1);
+	memcpy(c->key + lt + lv + 2, name, ln + 1);
+	c->refs = 1;
+	c->task = memo_task_ref(t);
+	c->inputs = json_incref((json_t *)inputs);
+	return c;
+}
+
+int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name, unsigned flags,
+		  unsigned depth, bool allowed, struct call **out, struct memo_err *err)
+{
+	if (r->closing)
+		return memo_fail(err, -ESHUTDOWN, "memofs is ending");
+	if (depth > MEMO_RUNNER_DEPTH)
+		return memo_fail(err, -ELOOP, "task '%s': needs nested more than %d deep", t->name, MEMO_RUNNER_DEPTH);
+	if (t->cache)
+		flags &= ~(unsigned)MEMO_DEMAND_FRESH;
+	struct call *c = call_new(t, inputs, name);
+	if (c == NULL)
+		return memo_fail(err, -ENOMEM, "out of memory");
+	bool shared = (flags & (MEMO_DEMAND_PEEK | MEMO_DEMAND_FORCE | MEMO_DEMAND_FRESH)) == 0;
+	struct memo_map_link *l = shared ? memo_map_get(&r->calls, c->key, c->key_len) : NULL;
+	if (l != NULL && MEMO_CONTAINER(l, struct call, link)->task == t) {
+		call_free(c);
+		c = MEMO_CONTAINER(l, struct call, link);
+		c->allowed = c->allowed || allowed;
+		c->refs++;
+		*out = c;
+		return 0;
+	}
+	if (shared && l == NULL) {
+		int code = memo_map_put(&r->calls, &c->link, c->key, c->key_len);
+		if (code < 0) {
+			call_free(c);
+			return memo_fail(err, code, "out of memory");
+		}
+		c->shared = true;
+	}
+	c->flags = flags;
+	c->depth = depth;
+	c->allowed = allowed;
+	c->next_live = r->live_calls;
+	c->prev_live = &r->live_calls;
+	if (c->next_live != NULL)
+		c->next_live->prev_live = &c->next_live;
+	r->live_calls = c;
+	memo_call_push(r, c, prepare);
+	c->refs++;
+	*out = c;
+	return 0;
+}
+
+/* ---- demands on it --------------------------------------------------------------------------- */
+
+static struct user *user_get(struct memo_runner *r, uid_t uid) LOCKED
+{
+	struct memo_map_link *l = memo_map_get(&r->users, &uid, sizeof uid);
+	if (l != NULL)
+		return MEMO_CONTAINER(l, struct user, link);
+	struct user *u = calloc(1, sizeof *u);
+	if (u == NULL)
+		return NULL;
+	u->uid = uid;
+	if (memo_map_put(&r->users, &u->link, &u->uid, sizeof u->uid) < 0) {
+		free(u);
+		return NULL;
+	}
+	return u;
+}
+
+static int user_enter(struct memo_runner *r, struct call *c, uid_t uid, uint64_t limit) LOCKED
+{
+	for (size_t i = 0; i < c->users; i++) {
+		if (c->user[i].user->uid == uid) {
+			c->user[i].count++;
+			return 0;
+		}
+	}
+	struct user *u = user_get(r, uid);
+	struct call_user *list = u == NULL ? NULL : realloc(c->user, (c->users + 1) * sizeof *list);
+	if (list == NULL)
+		return -ENOMEM;
+	c->user = list;
+	if (u->calls >= limit)
+		return -EDQUOT;
+	u->calls++;
+	list[c->users++] = (struct call_user){ u, 1 };
+	return 0;
+}
+
+static void user_leave(struct memo_runner *r, struct call *c, uid_t uid) LOCKED
+{
+	for (size_t i = 0; i < c->users; i++) {
+		struct user *u = c->user[i].user;
+		if (u->uid != uid)
+			continue;
+		if (--c->user[i].count > 0)
+			return;
+		c->user[i] = c->user[--c->users];
+		if (--u->calls == 0) {
+			memo_map_remove(&r->users, &u->link);
+			free(u);
+		}
+		return;
+	}
+}
+
+int memo_call_attach(struct memo_runner *r, struct call *c, struct memo_wait *w, uint64_t limit)
+{
+	int code = user_enter(r, c, w->uid, limit);
+	if (code < 0)
+		return code;
+	w->call = c;
+	c->refs++;
+	(void)atomic_fetch_add(&w->refs, 1);
+	w->next = c->waits;
+	w->prev = &c->waits;
+	if (w->next != NULL)
+		w->next->prev = &w->next;
+	c->waits = w;
+	if (w->reader != NULL)
+		memo_exec_reading(r, w->reader, w);
+	return 0;
+}
+
+void memo_call_detach(struct memo_runner *r, struct memo_wait *w)
+{
+	*w->prev = w->next;
+	if (w->next != NULL)
+		w->next->prev = w->prev;
+	w->next = NULL;
+	w->prev = NULL;
+	user_leave(r, w->call, w->uid);
+	if (w->reader != NULL) {
+		memo_exec_read_done(r, w->reader, w);
+		memo_exec_unref(r, w->reader);
+		w->reader = NULL;
+	}
+}
+
+/* ---- edges ----------------------------------------------------------------------------------- */
+
+static void edge_cut(struct memo_runner *r, struct edge *e) LOCKED
+{
+	if (e->child == NULL)
+		return;
+	struct edge **p = &e->child->parents;
+	while (*p != e)
+		p = &(*p)->next;
+	*p = e->next;
+	struct call *child = e->child;
+	e->child = NULL;
+	memo_call_unref(r, child);
+}
+
+int memo_call_edge(struct memo_runner *r, struct edge *e, struct call *parent, struct call *child)
+{
+	if (r->readers > 0 && memo_graph_call_reaches_call(r, child, parent)) {
+		memo_call_unref(r, child);
+		return -EDEADLK;
+	}
+	*e = (struct edge){ .next = child->parents, .parent = parent, .child = child };
+	child->parents = e;
+	return 0;
+}
+
+static void up_done(struct memo_runner *r, struct edge *e, struct call *child) LOCKED
+{
+	struct call *c = e->parent;
+	if (c->phase != CALL_UPSTREAM || c->failing)
+		return;
+	size_t i = (size_t)(e - c->up);
+	if (child->code < 0) {
+		struct memo_err err;
+		const char *text = child->err.code != 0 ? child->err.text : memo_strerror(child->code);
+		(void)memo_fail(&err, child->code, "%s '%s': %s", c->plan.up[i].need != NULL ? "need" : "upstream of",
+				c->plan.up[i].key, text);
+		memo_call_fail(r, c, child->code, &err);
+		return;
+	}
+	c->plan.up[i].result = memo_result_ref(child->result);
+	if (--c->pending == 0) {
+		c->phase = CALL_IDENTITY;
+		memo_call_push(r, c, memo_call_identify);
+	}
+}
+
+/* What was read while it ran, demanded again: the same bytes, or not. */
+static void observed_done(struct memo_runner *r, struct call *c, struct call *child) LOCKED
+{
+	if (c->phase != CALL_OBSERVED || c->failing)
+		return;
+	char hex[MEMO_HEX_SIZE];
+	const json_t *entry = json_array_get(c->observed, c->observed_at);
+	bool same = child->code == 0 &&
+		    strcmp(memo_id_hex(&child->result->hash, hex), memo_json_string(entry, "hash", "")) == 0;
+	if (child->code == -EDEADLK || child->code == -ESHUTDOWN) {
+		memo_call_fail(r, c, child->code, &child->err);
+	} else if (!same) {
+		memo_call_miss(r, c);
+	} else {
+		c->observed_at++;
+		memo_call_push(r, c, memo_call_check);
+	}
+}
+
+void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res, const struct memo_err *err)
+{
+	if (c->phase == CALL_DONE)
+		return;
+	c->phase = CALL_DONE;
+	c->code = code;
+	c->result = res != NULL ? memo_result_ref(res) : NULL;
+	if (err != NULL)
+		c->err = *err;
+	if (c->shared)
+		memo_map_remove(&r->calls, &c->link);
+	c->shared = false;
+	*c->prev_live = c->next_live;
+	if (c->next_live != NULL)
+		c->next_live->prev_live = c->prev_live;
+	for (size_t i = 0; c->up != NULL && i < c->plan.ups; i++)
+		edge_cut(r, &c->up[i]);
+	edge_cut(r, &c->observed_edge);
+	struct exec *x = c->exec;
+	c->exec = NULL;
+	while (c->waits != NULL) {
+		struct memo_wait *w = c->waits;
+		memo_call_detach(r, w); /* the call's references to it go to the dispatcher */
+		memo_post_answer(r, w);
+	}
+	while (c->parents != NULL) {
+		struct edge *e = c->parents;
+		struct call *parent = e->parent;
+		parent->refs++;
+		c->refs++;
+		edge_cut(r, e);
+		if (e == &parent->observed_edge)
+			observed_done(r, parent, c);
+		else
+			up_done(r, e, c);
+		memo_call_unref(r, parent);
+		memo_call_unref(r, c);
+	}
+	memo_exec_unref(r, x);
+	memo_cond_broadcast(&r->idle);
+	memo_call_unref(r, c);
+}
+
+/* ---- failing --------------------------------------------------------------------------------- */
+
+static void note_failure(struct memo_runner *r, void *arg)
+{
+	struct call *c = arg;
+	int code = memo_store_name_failed(r->store, c->task->name, c->task->version, c->name, c->inputs, c->err.text, NULL);
+	memo_mutex_lock(&r->mu);
+	if (code < 0 && c->code == 0)
+		c->code = code;
+	memo_post_event(r, MEMO_EVENT_STATE, c->task->name, c->task->version, c->name, MEMO_FAILED, c->err.text);
+	memo_call_done(r, c, c->code, NULL, NULL);
+	memo_call_unref(r, c);
+	memo_mutex_unlock(&r->mu);
+}
+
+void memo_call_fail(struct memo_runner *r, struct call *c, int code, const struct memo_err *err)
+{
+	if (c->phase == CALL_DONE || c->failing)
+		return;
+	c->failing = true;
+	if (err != NULL)
+		c->err = *err;
+	if (c->err.code == 0)
+		(void)memo_fail(&c->err, code, "task '%s': %s", c->task->name, memo_strerror(code));
+	switch (code) {
+	case -EACCES:
+	case -EDQUOT:
+	case -ESHUTDOWN:
+	case -ECANCELED:
+	case -ENOSPC:
+	case -EDEADLK:
+	case -EINVAL:
+		break;
+	default: /* a missing file or an unknown upstream: no answer of a read of this name by itself */
+		code = -EIO;
+	}
+	if ((c->flags & MEMO_DEMAND_PEEK) != 0)
+		code = -ENOENT;
+	c->code = code;
+	bool note = (c->flags & MEMO_DEMAND_PEEK) == 0 && !c->identified && code != -ESHUTDOWN && code != -EACCES;
+	if (note)
+		memo_call_push(r, c, note_failure);
+	else
+		memo_call_done(r, c, code, NULL, NULL);
+}
+
+/* ---- prepare --------------------------------------------------------------------------------- */
+
+static void names_free(char **names, size_t n)
+{
+	for (size_t i = 0; names != NULL && i < n; i++)
+		free(names[i]);
+	free(names);
+}
+
+static int up_names(const struct memo_plan *p, char ***out, struct memo_err *err)
+{
+	char **names = calloc(p->ups + 1, sizeof(char *));
+	if (names == NULL)
+		return memo_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < p->ups; i++) {
+		MEMO_AUTO_BUF struct memo_buf b = { 0 };
+		int code = memo_path_name(p->up[i].task, p->up[i].inputs, &b, err);
+		if (code == 0) {
+			names[i] = memo_buf_steal(&b);
+			code = names[i] == NULL ? memo_fail(err, -ENOMEM, "out of memory") : 0;
+		}
+		if (code < 0) {
+			names_free(names, p->ups);
+			return code;
+		}
+	}
+	*out = names;
+	return 0;
+}
+
+static int keep_handle(struct memo_runner *r, const struct call *c, struct memo_err *err)
+{
+	struct memo_id digest;
+	if (memo_path_classify(c->name) != MEMO_COMP_HANDLE)
+		return 0;
+	return memo_store_handle_put(r->store, c->task->name, c->task->version, c->inputs, &digest, err);
+}
+
+static void demand_upstream(struct memo_runner *r, struct call *c, char **names) LOCKED
+{
+	struct memo_err err = { 0 };
+	c->phase = CALL_UPSTREAM;
+	c->pending = c->plan.ups;
+	c->up = calloc(c->plan.ups + 1, sizeof *c->up);
+	if (c->up == NULL) {
+		memo_call_fail(r, c, -ENOMEM, NULL);
+		return;
+	}
+	unsigned flags = c->flags & MEMO_DEMAND_PEEK;
+	for (size_t i = 0; i < c->plan.ups; i++) {
+		struct call *child;
+		struct memo_dep_up *u = &c->plan.up[i];
+		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, &child, &err);
+		if (code == 0)
+			code = memo_call_edge(r, &c->up[i], c, child);
+		if (code == -EDEADLK)
+			(void)memo_fail(&err, code, "task '%s': waits for itself: '%s' reads it while it is needed by it",
+					c->task->name, u->task->name);
+		if (code < 0) {
+			memo_call_fail(r, c, code, &err);
+			return;
+		}
+	}
+	if (c->pending == 0) {
+		c->phase = CALL_IDENTITY;
+		memo_call_push(r, c, memo_call_identify);
+	}
+}
+
+static void prepare(struct memo_runner *r, void *arg)
+{
+	struct call *c = arg;
+	struct memo_err err = { 0 };
+	char **names = NULL;
+	int code = memo_plan_make(r->store, c->task, c->inputs, &c->plan, &err);
+	c->planned = code == 0;
+	if (code == 0)
+		code = memo_plan_hash(r->store, &c->plan, &err);
+	if (code == 0)
+		code = keep_handle(r, c, &err);
+	if (code == 0)
+		code = up_names(&c->plan, &names, &err);
+	size_t ups = c->plan.ups;
+	memo_mutex_lock(&r->mu);
+	if (c->phase == CALL_HASH && !c->failing) {
+		if (r->closing)
+			memo_call_fail(r, c, -ESHUTDOWN, NULL);
+		else if (code < 0)
+			memo_call_fail(r, c, code, &err);
+		else
+			demand_upstream(r, c, names);
+	}
+	memo_call_unref(r, c);
+	memo_mutex_unlock(&r->mu);
+	names_free(names, ups);
+}
+
+void memo_call_restart(struct memo_runner *r, struct call *c)
+{
+	if (c->phase == CALL_DONE || c->failing)
+		return;
+	if (++c->restarts > MAX_RESTARTS) {
+		struct memo_err err;
+		(void)memo_fail(&err, -EIO, "task '%s': its input files change while it runs; try again when they are at rest",
+				c->task->name);
+		memo_call_fail(r, c, -EIO, &err);
+		return;
+	}
+	struct exec *x = c->exec;
+	c->exec = NULL;
+	free(c->up);
+	c->up = NULL;
+	if (c->planned)
+		memo_plan_clear(&c->plan);
+	c->planned = false;
+	json_decref(c->plan_key);
+	json_decref(c->plan_upstream);
+	c->plan_key = NULL;
+	c->plan_upstream = NULL;
+	c->identified = false;
+	c->phase = CALL_HASH;
+	memo_call_push(r, c, prepare);
+	memo_exec_unref(r, x);
+}
+
+/* ---- what is asked of calls ------------------------------------------------------------------ */
+
+bool memo_call_wanted(const struct call *c)
+{
+	if (c->waits != NULL || c->started)
+		return true;
+	for (const struct edge *e = c->parents; e != NULL; e = e->next) {
+		if (memo_call_wanted(e->parent))
+			return true;
+	}
+	return false;
+}
+
+enum memo_state memo_call_state(const struct call *c)
+{
+	return c->exec != NULL ? c->exec->state : MEMO_PENDING;
+}

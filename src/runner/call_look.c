@@ -1,0 +1,149 @@
+/* Calls, from the identity on: the look-up, the check of a hit that depends on what it read, the miss. */
+#include "internal.h"
+
+#include "base/json.h"
+#include "base/scope.h"
+#include "core/path.h"
+
+/* ---- identity and look-up -------------------------------------------------------------------- */
+
+/* Names the hit under this name too, so that it is listed and /info knows it. */
+static void note_hit(struct memo_runner *r, const struct call *c, const struct memo_result *res)
+{
+	struct memo_instance i = {
+		.identity = res->identity,
+		.task = c->task->name,
+		.version = c->task->version,
+		.name = c->name,
+		.inputs = c->inputs,
+		.key = c->plan_key,
+		.upstream = c->plan_upstream,
+	};
+	struct memo_err err;
+	/* without it the name is not listed until the next demand; the answer is right all the same */
+	if (memo_store_name_hit(r->store, &i, res, &err) < 0)
+		return;
+}
+
+/* The call is a miss: execute, unless it must not. */
+void memo_call_miss(struct memo_runner *r, struct call *c)
+{
+	memo_result_unref(c->candidate);
+	c->candidate = NULL;
+	struct memo_err err;
+	if ((c->flags & MEMO_DEMAND_PEEK) != 0) {
+		memo_call_done(r, c, -ENOENT, NULL, NULL);
+		return;
+	}
+	if (!c->allowed) {
+		(void)memo_fail(&err, -EACCES, "task '%s': this result is not cached, and you may not start work in this store "
+					       "(memofs config runners)",
+				c->task->name);
+		memo_call_fail(r, c, -EACCES, &err);
+		return;
+	}
+	memo_exec_join(r, c);
+}
+
+/* Without the lock. 0: done or goes on; the result is decided under the lock below. */
+static int look_up(struct memo_runner *r, struct call *c, struct memo_result **res, json_t **observed,
+		   struct memo_err *err)
+{
+	int code = memo_plan_identify(r->store, &c->plan, &c->plan_key, &c->identity, &c->plan_upstream, err);
+	if (code < 0)
+		return code;
+	c->identified = true;
+	if (!c->task->cache || (c->flags & MEMO_DEMAND_FORCE) != 0)
+		return 0;
+	code = memo_store_lookup(r->store, &c->identity, res, err);
+	if (code == -ENOENT)
+		return 0;
+	if (code < 0)
+		return code;
+	if ((*res)->observed) {
+		MEMO_AUTO_JSON json_t *record = NULL;
+		code = memo_store_record(r->store, &c->identity, &record, err);
+		if (code == 0)
+			*observed = json_incref(json_object_get(record, "observed"));
+	} else {
+		note_hit(r, c, *res);
+	}
+	return code;
+}
+
+void memo_call_identify(struct memo_runner *r, void *arg)
+{
+	struct call *c = arg;
+	struct memo_err err = { 0 };
+	struct memo_result *res = NULL;
+	json_t *observed = NULL;
+	int code = look_up(r, c, &res, &observed, &err);
+	memo_mutex_lock(&r->mu);
+	if (c->phase == CALL_IDENTITY && !c->failing) {
+		if (r->closing) {
+			memo_call_fail(r, c, -ESHUTDOWN, NULL);
+		} else if (code < 0) {
+			memo_call_fail(r, c, code, &err);
+		} else if (res == NULL) {
+			memo_call_miss(r, c);
+		} else if (observed == NULL) {
+			memo_call_done(r, c, 0, res, NULL);
+		} else {
+			c->phase = CALL_OBSERVED;
+			c->candidate = memo_result_ref(res);
+			json_decref(c->observed);
+			c->observed = json_incref(observed);
+			c->observed_at = 0;
+			memo_call_push(r, c, memo_call_check);
+		}
+	}
+	memo_call_unref(r, c);
+	memo_mutex_unlock(&r->mu);
+	json_decref(observed);
+	memo_result_unref(res);
+}
+
+/* One entry after the other, as they were read: when one has changed, the later ones may not be asked for at all. */
+void memo_call_check(struct memo_runner *r, void *arg)
+{
+	struct call *c = arg;
+	struct memo_task *t = NULL;
+	json_t *inputs = NULL;
+	char *inner = NULL;
+	MEMO_AUTO_BUF struct memo_buf name = { 0 };
+	const json_t *entry;
+	int code = 0;
+	while ((entry = json_array_get(c->observed, c->observed_at)) != NULL) {
+		code = memo_peek_observed(r, entry, 0);
+		if (code < 0)
+			break;
+		c->observed_at++;
+	}
+	bool link = entry != NULL && json_object_get(entry, "link") != NULL;
+	bool ask = entry != NULL && !link && (c->flags & MEMO_DEMAND_PEEK) == 0;
+	if (ask)
+		code = memo_plan_resolve(r->store, memo_json_string(entry, "path", ""), &t, &inputs, &inner, NULL);
+	if (ask && code == 0)
+		code = memo_path_name(t, inputs, &name, NULL);
+	if (entry == NULL)
+		note_hit(r, c, c->candidate);
+	memo_mutex_lock(&r->mu);
+	if (c->phase == CALL_OBSERVED && !c->failing) {
+		struct call *child = NULL;
+		if (r->closing) {
+			memo_call_fail(r, c, -ESHUTDOWN, NULL);
+		} else if (entry == NULL) {
+			memo_call_done(r, c, 0, c->candidate, NULL);
+		} else if (!ask || code < 0 ||
+			   memo_call_get(r, t, inputs, name.data, 0, c->depth + 1, c->allowed, &child, NULL) < 0) {
+			memo_call_miss(r, c);
+		} else if (memo_call_edge(r, &c->observed_edge, c, child) < 0) {
+			memo_call_fail(r, c, -EDEADLK, NULL);
+		}
+	}
+	memo_call_unref(r, c);
+	memo_mutex_unlock(&r->mu);
+	free(inner);
+	json_decref(inputs);
+	memo_task_unref(t);
+}

@@ -1,0 +1,295 @@
+/* What the files of the runner share. Three kinds of nodes, all guarded by the runner's one mutex:
+ *
+ *	call   one instance being resolved, by name: hash its files, wait for its upstream calls, learn the identity,
+ *	       look it up, and on a miss join or create the exec of that identity
+ *	exec   one identity being executed: queued, running, between retries
+ *	wait   one demand from outside, attached to a call, with a callback
+ *
+ * Edges "waits for": wait -> call, call -> upstream call, call -> exec, and exec -> call when a process of the task
+ * reads the mount. A cycle can only come about through an edge of the last kind; it is looked for whenever an edge is
+ * made while such an edge exists (graph.c).
+ *
+ * Work that blocks (hashing, RocksDB, fsync) runs in the pool, with no lock held, as jobs: at most one job of a call or of an
+ * exec is queued or running at any time, and whoever queues it gives it a reference. Answers and events go out from
+ * the dispatcher, one thread, in order; it also fires the timers. */
+#ifndef MEMO_RUNNER_INTERNAL_H
+#define MEMO_RUNNER_INTERNAL_H
+
+#include "base/map.h"
+#include "base/sync.h"
+#include "executor.h"
+#include "plan.h"
+#include "runner.h"
+
+#define RUNNER_POOL 8
+
+struct call;
+struct exec;
+
+struct job {
+	struct job *next;
+	void (*fn)(struct memo_runner *r, void *arg);
+	void *arg;
+};
+
+struct timer {
+	struct timer *next;
+	int64_t due_ns;
+	bool set;
+	void (*fn)(struct memo_runner *r, void *arg); /* with the lock held */
+	void *arg;
+};
+
+/* parent waits for child */
+struct edge {
+	struct edge *next; /* in child->parents */
+	struct call *parent;
+	struct call *child; /* a reference; NULL: not there, or done */
+};
+
+enum wait_state { WAIT_WAITING, WAIT_QUEUED, WAIT_ANSWERED, WAIT_DROPPED };
+
+/* How many demands of one user wait on one call, and on how many calls he waits in all (max_waiting). */
+struct call_user {
+	struct user *user;
+	size_t count;
+};
+struct user {
+	struct memo_map_link link;
+	uid_t uid;
+	size_t calls;
+};
+
+struct memo_wait {
+	struct memo_wait *next, **prev; /* in call->waits */
+	struct memo_runner *runner;
+	struct call *call; /* a reference */
+	enum wait_state state;
+	memo_answer_fn *answer;
+	void *arg;
+	uid_t uid;
+	struct exec *reader; /* the task whose process asks; a reference; NULL: none */
+	struct memo_wait *next_read; /* in reader->reads */
+	int refs;            /* the owner's, the call's */
+};
+
+enum call_phase { CALL_HASH, CALL_UPSTREAM, CALL_IDENTITY, CALL_OBSERVED, CALL_EXEC, CALL_DONE };
+
+struct call {
+	struct memo_map_link link; /* in runner->calls by @key when @shared */
+	char *key;
+	size_t key_len;
+	bool shared;
+	int refs;
+	struct memo_task *task;
+	json_t *inputs;
+	char *name; /* canonical component */
+	unsigned flags;
+	unsigned depth;
+	bool started;    /* demanded by memo_runner_start(): not abandoned */
+	bool allowed;    /* somebody who may start work asks */
+	enum call_phase phase;
+	unsigned restarts;
+	uint64_t ino;
+	struct memo_wait *waits;
+	struct call_user *user;
+	size_t users;
+	struct edge *parents;
+	struct memo_plan plan;
+	bool planned;
+	struct edge *up; /* one for each plan.up */
+	size_t pending;  /* of them */
+	struct memo_id identity;
+	bool identified;
+	json_t *plan_key;
+	json_t *plan_upstream;
+	json_t *observed;     /* of the hit that is being checked */
+	size_t observed_at;
+	struct edge observed_edge;
+	struct memo_result *candidate;
+	struct exec *exec;    /* a reference */
+	struct call *next_in_exec;
+	int code;
+	struct memo_result *result;
+	struct memo_err err;
+	struct job job;
+	unsigned mark;        /* of the cycle search */
+	bool failing;         /* its failure is being written down */
+	struct call *next_live, **prev_live;
+};
+
+struct exec {
+	struct memo_map_link link; /* in runner->execs by identity */
+	bool mapped;
+	int refs;
+	struct memo_id identity;
+	char hex[MEMO_HEX_SIZE];
+	struct call *leader; /* a reference: its plan, names, key */
+	struct call *calls;  /* attached, references */
+	struct call *after;  /* calls that want an execution of their own afterwards, references */
+	bool force;
+	enum memo_state state;
+	int64_t attempt;
+	char *dir;
+	pid_t pid;
+	bool queued, running, cancel, holds_slot, finished;
+	bool parked;         /* the output is there, but the store is full: published when there is room */
+	bool over;           /* the publication of a parked one succeeded */
+	const char *cancel_reason;
+	int64_t cpu;
+	uint64_t memory;
+	struct memo_wait *reads; /* demands of its processes that wait */
+	size_t reading;
+	json_t *observed;
+	json_t *command;     /* memo_job_json() */
+	int64_t since_ns;    /* monotonic, of the state */
+	int64_t unwanted_ns; /* 0: wanted */
+	struct timer timer;  /* the next try */
+	struct timer abandon;
+	struct job job;
+	unsigned mark;
+	struct exec *next_ready;
+	struct exec *next_live, **prev_live;
+};
+
+struct failure {
+	struct memo_map_link link;
+	struct memo_id identity;
+	int64_t until_ns;
+	int64_t interval_ns;
+	struct memo_err err;
+};
+
+/* What the dispatcher delivers. */
+struct message {
+	struct message *next;
+	struct memo_wait *wait; /* an answer; or an event: */
+	enum memo_event_kind kind;
+	char *task, *version, *name, *reason;
+	enum memo_state state;
+};
+
+struct listener {
+	memo_event_fn *fn;
+	void *arg;
+};
+
+struct memo_runner {
+	struct memo_mutex mu;
+	struct memo_store *store;
+	char *mountpoint;
+	struct memo_local *local;
+	struct memo_map calls;
+	struct memo_map execs;
+	struct memo_map failures;
+	struct memo_map users;
+	struct call *live_calls;
+	struct exec *live_execs;
+	struct exec *ready; /* queue, first come first served */
+	int64_t cpus, cpus_used;
+	uint64_t memory, memory_used;
+	size_t running;     /* workers */
+	size_t readers;     /* waits whose reader is a task: cycles are possible */
+	unsigned mark;
+	bool closing;
+
+	struct memo_cond work;
+	struct job *job_first, **job_last;
+	pthread_t pool[RUNNER_POOL];
+	size_t pool_count;
+	bool pool_stop;
+	struct memo_cond idle;
+
+	struct memo_cond post;
+	struct message *msg_first, **msg_last;
+	struct timer *timers;
+	pthread_t dispatcher;
+	bool dispatcher_on, dispatcher_stop;
+	struct listener listener[MEMO_RUNNER_LISTENERS];
+	size_t listeners;
+	bool dispatching; /* a listener or answer is being called */
+	struct memo_cond dispatched;
+};
+
+#define LOCKED MEMO_TSA(requires_capability(r->mu))
+
+/* pool.c */
+void memo_pool_push(struct memo_runner *r, struct job *j, void (*fn)(struct memo_runner *, void *), void *arg) LOCKED;
+MEMO_MUST int memo_pool_start(struct memo_runner *r);
+void memo_pool_stop(struct memo_runner *r);
+void memo_timer_set(struct memo_runner *r, struct timer *t, int64_t due_ns, void (*fn)(struct memo_runner *, void *),
+		    void *arg) LOCKED;
+void memo_timer_clear(struct memo_runner *r, struct timer *t) LOCKED;
+void memo_post_answer(struct memo_runner *r, struct memo_wait *w) LOCKED;
+void memo_post_event(struct memo_runner *r, enum memo_event_kind kind, const char *task, const char *version,
+		     const char *name, enum memo_state state, const char *reason) LOCKED;
+
+/* call.c */
+MEMO_MUST int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name,
+			    unsigned flags, unsigned depth, bool allowed, struct call **out, struct memo_err *err) LOCKED;
+void memo_call_unref(struct memo_runner *r, struct call *c) LOCKED;
+/* Ends a call: answers its waits, goes on with its parents. */
+void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res, const struct memo_err *err)
+	LOCKED;
+/* From the start again: an input changed while the task ran. */
+void memo_call_restart(struct memo_runner *r, struct call *c) LOCKED;
+/* Fails a call; the failure is kept under the name unless an identity keeps it. */
+void memo_call_fail(struct memo_runner *r, struct call *c, int code, const struct memo_err *err) LOCKED;
+/* Attaches and detaches a demand; attach refuses with -EDQUOT. */
+MEMO_MUST int memo_call_attach(struct memo_runner *r, struct call *c, struct memo_wait *w, uint64_t limit) LOCKED;
+void memo_call_detach(struct memo_runner *r, struct memo_wait *w) LOCKED;
+/* Queues a step of the call, with a reference of its own. */
+void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct memo_runner *, void *)) LOCKED;
+/* Takes over the reference of @child. -EDEADLK: @child waits for @parent already. */
+MEMO_MUST int memo_call_edge(struct memo_runner *r, struct edge *e, struct call *parent, struct call *child) LOCKED;
+bool memo_call_wanted(const struct call *c);
+enum memo_state memo_call_state(const struct call *c);
+
+/* call_look.c: steps of a call */
+void memo_call_identify(struct memo_runner *r, void *arg);
+void memo_call_check(struct memo_runner *r, void *arg);
+/* The call is a miss: execute, unless it must not. */
+void memo_call_miss(struct memo_runner *r, struct call *c) LOCKED;
+
+/* exec.c */
+/* The call's identity is known and a miss: joins what executes it, or begins. Ends the call itself on failure. */
+void memo_exec_join(struct memo_runner *r, struct call *c) LOCKED;
+/* From a pool thread: the worker of @arg (an exec) is gone. */
+void memo_exec_finish(struct memo_runner *r, void *arg);
+/* Writes a transition and tells listeners. */
+MEMO_MUST int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, const char *reason, int exit_code,
+			      json_t *origin, struct memo_err *err);
+/* The end: all calls get this, the slot is free, those that wanted an execution of their own go on. */
+void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo_result *res, const struct memo_err *err)
+	LOCKED;
+void memo_exec_enqueue(struct memo_runner *r, struct exec *x) LOCKED;
+
+void memo_exec_unref(struct memo_runner *r, struct exec *x) LOCKED;
+void memo_exec_cancel(struct memo_runner *r, struct exec *x, const char *reason) LOCKED;
+void memo_exec_schedule(struct memo_runner *r) LOCKED;
+/* A process of the task begins or ends a wait: the slot is given back, or taken again. */
+void memo_exec_reading(struct memo_runner *r, struct exec *x, struct memo_wait *w) LOCKED;
+void memo_exec_read_done(struct memo_runner *r, struct exec *x, struct memo_wait *w) LOCKED;
+void memo_exec_worker_done(void *arg, void *tag, int code);
+struct memo_instance memo_exec_instance(const struct exec *x);
+
+/* failure.c part of exec: the back-off */
+struct failure *memo_failure_get(struct memo_runner *r, const struct memo_id *identity) LOCKED;
+void memo_failure_note(struct memo_runner *r, const struct memo_id *identity, const struct memo_err *err) LOCKED;
+void memo_failure_forget(struct memo_runner *r, const struct memo_id *identity) LOCKED;
+
+/* graph.c */
+bool memo_graph_call_reaches_exec(struct memo_runner *r, struct call *from, const struct exec *to) LOCKED;
+bool memo_graph_call_reaches_call(struct memo_runner *r, struct call *from, const struct call *to) LOCKED;
+bool memo_graph_exec_reaches_call(struct memo_runner *r, struct exec *from, const struct call *to) LOCKED;
+
+/* reader.c: the exec whose worker is an ancestor of thread @tid; a reference, or NULL. Takes the lock itself. */
+struct exec *memo_reader_find(struct memo_runner *r, pid_t tid);
+
+/* peek.c */
+MEMO_MUST int memo_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, unsigned depth,
+			struct memo_result **out);
+/* An entry of "observed" against what holds now: 0 the same, -ENOENT changed or not cached, -EAGAIN must be hashed. */
+MEMO_MUST int memo_peek_observed(struct memo_runner *r, const json_t *entry, unsigned depth);
+
+#endif
