@@ -1,0 +1,166 @@
+/* Demand: calls on nodes that may have no result yet. A call is a request on its way to its one reply. */
+#include "private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ATTEMPTS 2 /* executions within one OPEN because bytes were gone */
+
+struct memo_node *memo_call_owner(struct memo_node *n)
+{
+	return n->kind == MEMO_NODE_ENTRY ? n->root : n;
+}
+
+uint64_t memo_call_result_ino(enum memo_view view, const struct memo_result *r)
+{
+	if (r->kind != MEMO_RESULT_DIRECTORY || view == MEMO_VIEW_TASKS)
+		return r->ino;
+	return r->inner + (view == MEMO_VIEW_CACHED ? 1 : 2) * r->entries;
+}
+
+int memo_call_inner(struct memo_fs *fs, enum memo_view view, const struct memo_result *r, uint64_t ino, uint64_t *inner_out)
+{
+	if (r->kind != MEMO_RESULT_DIRECTORY) {
+		*inner_out = 0;
+		return 0;
+	}
+	if (ino == memo_call_result_ino(view, r)) {
+		*inner_out = r->inner + (view == MEMO_VIEW_TASKS ? 0 : view == MEMO_VIEW_CACHED ? 1 : 2) * r->entries;
+		return 0;
+	}
+	/* A second directory for the same tree: a directory id may be in one place only. */
+	return memo_store_ino(fs->store, r->entries, inner_out);
+}
+
+void memo_call_bind(struct memo_fs *fs, struct memo_node *n, struct memo_result *res)
+{
+	uint64_t inner = 0;
+	bool directory = res->kind == MEMO_RESULT_DIRECTORY, link = res->kind == MEMO_RESULT_EXTERNAL;
+	if (atomic_load(&n->result) != NULL)
+		return;
+	/* A result of another kind than was promised cannot be shown here: serving says ESTALE. */
+	if (n->type != (directory ? S_IFDIR : link ? S_IFLNK : S_IFREG))
+		return;
+	if (memo_call_inner(fs, n->view, res, n->ino, &inner) < 0)
+		return; /* no ids: the calls end with EIO */
+	memo_node_bind(&fs->nodes, n, res, inner);
+}
+
+void memo_call_observe(struct memo_fs *fs, const struct memo_node *n, pid_t tid)
+{
+	const struct memo_result *r = atomic_load(&n->result);
+	const struct memo_origin *o = atomic_load(&n->origin);
+	char path[MEMO_KEY_BYTES];
+	if (r == NULL || o == NULL || tid <= 0 || !atomic_load(&n->demandable))
+		return;
+	int len = snprintf(path, sizeof path, "/tasks/%s/%s/%s", o->task->name, o->task->version, o->component);
+	if (len > 0 && (size_t)len < sizeof path)
+		memo_runner_observe(fs->runner, tid, path, &r->hash, NULL);
+}
+
+void memo_call_retire(struct memo_fs *fs, struct memo_node *n)
+{
+	struct memo_gone *gone = NULL;
+	if (memo_nodes_detach_node(&fs->nodes, n, &gone) < 0)
+		(void)atomic_fetch_add(&fs->nodes.epoch, 1);
+	memo_notify_gone(fs, gone);
+}
+
+void memo_call_lost(struct memo_fs *fs, struct memo_node *n, struct memo_result *r, const char *reason)
+{
+	/* When even that cannot be written, the next demand finds the same hole; attempts are counted. */
+	int e = memo_runner_lost(fs->runner, r, reason, NULL);
+	if (e < 0)
+		(void)atomic_fetch_add(&fs->nodes.epoch, 1);
+	if (n != NULL)
+		memo_call_retire(fs, n);
+}
+
+bool memo_call_again(struct memo_fs *fs, const struct memo_call *c)
+{
+	struct memo_node *owner = memo_call_owner(c->node);
+	const struct memo_origin *o = atomic_load(&owner->origin);
+	if (o == NULL || !atomic_load(&owner->demandable) || c->attempt >= ATTEMPTS)
+		return false;
+	struct memo_call next = *c;
+	next.attempt++;
+	memo_park_demand(fs, &next, o, NULL, owner->once ? MEMO_DEMAND_FRESH : 0);
+	return true;
+}
+
+void memo_call_end(struct memo_fs *fs, const struct memo_call *c, int code)
+{
+	memo_reply_error(c->req, code);
+	memo_nodes_put(&fs->nodes, c->node);
+}
+
+static void serve_attr(struct memo_fs *fs, const struct memo_call *c)
+{
+	struct stat st;
+	double seconds;
+	memo_attr(fs, c->node, true, &st, &seconds);
+	memo_call_observe(fs, memo_call_owner(c->node), c->tid);
+	(void)fuse_reply_attr(c->req, &st, seconds);
+	memo_nodes_put(&fs->nodes, c->node);
+}
+
+static void serve_link(struct memo_fs *fs, const struct memo_call *c)
+{
+	const struct memo_result *r = atomic_load(&c->node->result);
+	if (r->path == NULL) {
+		memo_call_end(fs, c, -EIO);
+		return;
+	}
+	memo_call_observe(fs, c->node, c->tid);
+	(void)fuse_reply_readlink(c->req, r->path);
+	memo_nodes_put(&fs->nodes, c->node);
+}
+
+void memo_call_serve(struct memo_fs *fs, const struct memo_call *c, struct memo_result *answer)
+{
+	struct memo_node *owner = memo_call_owner(c->node);
+	if (atomic_load(&owner->result) == NULL) {
+		memo_call_end(fs, c, answer != NULL ? -ESTALE : -EIO);
+		return;
+	}
+	switch (c->op) {
+	case MEMO_CALL_GETATTR:
+		serve_attr(fs, c);
+		return;
+	case MEMO_CALL_READLINK:
+		serve_link(fs, c);
+		return;
+	case MEMO_CALL_OPENDIR:
+		memo_ops_opendir_result(fs, c);
+		return;
+	case MEMO_CALL_OPEN:
+		memo_ops_open_result(fs, c, answer);
+		return;
+	}
+	memo_call_end(fs, c, -EIO);
+}
+
+void memo_call_resume(struct memo_fs *fs, const struct memo_call *c, int code, struct memo_result *res)
+{
+	if (code < 0)
+		memo_call_end(fs, c, code);
+	else
+		memo_call_serve(fs, c, res);
+}
+
+void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
+{
+	struct memo_node *owner = memo_call_owner(c->node);
+	const struct memo_origin *o = atomic_load(&owner->origin);
+	if (atomic_load(&owner->result) != NULL) {
+		memo_call_serve(fs, c, NULL);
+		return;
+	}
+	if (o == NULL) {
+		memo_call_end(fs, c, -ESTALE);
+		return;
+	}
+	memo_node_asked(&fs->nodes, owner);
+	unsigned flags = owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : owner->once ? MEMO_DEMAND_FRESH : 0;
+	memo_park_demand(fs, c, o, owner, flags);
+}
