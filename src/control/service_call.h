@@ -1,0 +1,83 @@
+/* Call: a request in flight, and what the files of the service share. Private to the service.
+ *
+ * A handler returns 0 with its answer's members in c->answer, 1 when c->step takes over, or a negative errno with c->err
+ * filled and c->status set where memo_service_status() would say otherwise. */
+#ifndef MEMO_CONTROL_SERVICE_CALL_H
+#define MEMO_CONTROL_SERVICE_CALL_H
+
+#include "base/sync.h"
+#include "service.h"
+
+#include <sys/stat.h>
+
+/* A log that is being followed; a retry begins a new file. */
+struct memo_tail {
+	int fd; /* -1: none yet */
+	dev_t dev;
+	ino_t ino;
+	off_t offset;
+	bool any; /* something was emitted */
+};
+
+struct memo_service_call {
+	struct memo_runner *runner;
+	struct memo_store *store;
+	const json_t *request; /* a reference */
+	struct memo_asker asker;
+	bool owner; /* may change things */
+	json_t *answer;
+	struct memo_err err;
+	int status; /* exit status of a refusal, 0: what the errno stands for */
+	int (*step)(struct memo_service_call *c); /* as a handler; 2: more at once */
+
+	/* the instance, of requests that name one */
+	struct memo_task *task;
+	json_t *inputs;
+	char *inner; /* below a directory result, or NULL */
+	char *path; /* canonical, "/tasks/..." */
+
+	/* a demand */
+	struct memo_wait *wait;
+	int tries;
+	int64_t begun_wall_ns; /* logs that are older are not this demand's; 0: any log is meant */
+	int64_t next_ns; /* when progress is looked at again */
+	json_t *shown; /* the progress that was emitted last */
+	struct memo_tail tail;
+	bool follow;
+
+	struct memo_mutex mu;
+	/* guarded by mu: written by the runner's answer */
+	int refs; /* the owner, and an answer that is still to come */
+	bool ended, answered;
+	int code;
+	struct memo_result *result;
+	struct memo_err answer_err;
+};
+
+typedef int memo_handler_fn(struct memo_service_call *c);
+
+/* service_call.c */
+void memo_service_unref(struct memo_service_call *c);
+/* Sets a member of the answer; takes the reference of @v. */
+MEMO_MUST int memo_service_set(struct memo_service_call *c, const char *key, json_t *v);
+MEMO_MUST int memo_service_nomem(struct memo_service_call *c);
+/* Emits {"event": kind, key: v}; takes the reference. */
+void memo_service_event(struct memo_service_call *c, const char *kind, const char *key, json_t *v);
+/* -EACCES with words unless the asker may change things. */
+MEMO_MUST int memo_service_owner(struct memo_service_call *c, const char *what);
+/* Reads "path", or "task" and "pairs", into task, inputs, inner and path. */
+MEMO_MUST int memo_service_instance(struct memo_service_call *c);
+/* Splits "NAME[@VERSION]"; free() both; *@version_out NULL when there is none. */
+MEMO_MUST int memo_service_split_task(struct memo_service_call *c, const char *text, char **name_out,
+				      char **version_out);
+/* Emits what is new in the log. 0: nothing more now; 1: there is more; negative errno. */
+MEMO_MUST int memo_service_tail_read(struct memo_service_call *c, const char *event, bool *running_out);
+void memo_service_tail_clear(struct memo_tail *t);
+
+memo_handler_fn memo_op_add, memo_op_tasks, memo_op_show, memo_op_remove; /* service_tasks.c */
+memo_handler_fn memo_op_path, memo_op_explain, memo_op_state, memo_op_cancel,
+	memo_op_forget; /* service_instance.c */
+memo_handler_fn memo_op_get, memo_op_log; /* service_demand.c */
+memo_handler_fn memo_op_hello, memo_op_status, memo_op_config; /* service_store.c */
+
+#endif
