@@ -114,9 +114,9 @@ teardown_file() {
 		JSON
 	done
 	begin=$SECONDS
-	same selfish EIO "$(errno_of open "$MNT/tasks/selfish/1/@default")"
+	same selfish EDEADLK "$(errno_of open "$MNT/tasks/selfish/1/@default")"
 	has "$(mem log "$MNT/tasks/selfish/1/@default")" "deadlock"
-	same ping EIO "$(errno_of open "$MNT/tasks/ping/1/@default")"
+	same ping EDEADLK "$(errno_of open "$MNT/tasks/ping/1/@default")"
 	has "$(mem log "$MNT/tasks/pong/1/@default")" "deadlock"
 	[ $((SECONDS - begin)) -lt $((20 * SLOW)) ]
 }
@@ -331,7 +331,7 @@ assert os.fstat(f).st_size == len(os.read(f, 1 << 20)), "size of the open"' "$f"
 @test "an empty result, and one with any bytes" {
 	task bytes <<-'JSON'
 	{ "memofs": 1, "name": "bytes", "version": "1", "inputs": { "n": { "type": "int" } },
-	  "command": ["awk", "-v", "n={inputs.n}", "BEGIN { for (i = 0; i < n; i++) printf \"%c\", i % 128 }"] }
+	  "command": ["awk", "-v", "n={inputs.n}", "BEGIN {{ for (i = 0; i < n; i++) printf \"%c\", i % 128 }}"] }
 	JSON
 	same empty 0 "$(stat -c %s "$MNT/tasks/bytes/1/n=0")"
 	same none "" "$(rd "$MNT/tasks/bytes/1/n=0")"

@@ -93,7 +93,7 @@ refused() {
 	"inputs": { "a b": { "type": "int" } }|a b|
 	"inputs": { "a": { "type": "integer" } }|inputs.a.type|int
 	"inputs": { "a": { "type": "int", "defualt": 3 } }|defualt|default
-	"inputs": { "a": { "type": "int", "default": "x" } }|inputs.a.default|int
+	"inputs": { "a": { "type": "int", "default": "x" } }|inputs.a.default|number
 	"inputs": { "a": { "type": "int", "default": 3, "minimum": 4 } }|inputs.a|
 	"inputs": { "a": { "type": "int", "minimum": 4, "maximum": 3 } }|inputs.a|
 	"inputs": { "a": { "type": "enum" } }|inputs.a|values
@@ -225,7 +225,7 @@ refused() {
 	              "{inputs.s}", "-i={inputs.i}", "{inputs.f}", "{inputs.b}", "{inputs.e}", "{inputs.p}", "{inputs.d}", "{inputs.j}", "{inputs.l}", "[{inputs.o}]", "{{x}}"] }
 	JSON
 	cd "$D/in"
-	run -0 mem get types 's=a $(b) "c"' i=7 f=2.50 b=true e=y p=f.txt d=dir 'j={"k": [1, 2]}' l=one 'l=t w o'
+	run -0 --separate-stderr mem get types 's=a $(b) "c"' i=7 f=2.50 b=true e=y p=f.txt d=dir 'j={"k": [1, 2]}' l=one 'l=t w o'
 	cat >"$D/want" <<-'WANT'
 	<a $(b) "c"><-i=7><2.5><true><y><f.txt><dir><{"k":[1,2]}><one><t w o><[]><{x}>
 	a $(b) "c"

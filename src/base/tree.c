@@ -132,8 +132,9 @@ int memo_tree_build_add(struct memo_tree *t, uint32_t parent, enum memo_entry_ty
 		memcpy(to, target, link + 1);
 
 	struct memo_tree_entry *e = &t->entry[t->count++];
-	*e = (struct memo_tree_entry){ .type = type, .path = path, .name = path + skip, .target = to, .size = link,
-				       .parent = parent };
+	*e = (struct memo_tree_entry){
+		.type = type, .path = path, .name = path + skip, .target = to, .size = link, .parent = parent
+	};
 	*entry_out = e;
 	return 0;
 }
@@ -178,8 +179,8 @@ static void put_line(struct memo_buf *b, const struct memo_tree_entry *e)
 		break;
 	case MEMO_ENTRY_FILE:
 	case MEMO_ENTRY_EXEC:
-		(void)memo_buf_printf(b, "%c %s %llu ", e->type == MEMO_ENTRY_FILE ? 'f' : 'x', memo_id_hex(&e->id, hex),
-				      (unsigned long long)e->size);
+		(void)memo_buf_printf(b, "%c %s %llu ", e->type == MEMO_ENTRY_FILE ? 'f' : 'x',
+				      memo_id_hex(&e->id, hex), (unsigned long long)e->size);
 		break;
 	case MEMO_ENTRY_LINK:
 		(void)memo_buf_puts(b, "l ");
@@ -258,7 +259,7 @@ struct parser {
 	struct memo_tree *t;
 	struct memo_buf path, target, line; /* scratch */
 	uint32_t depth;
-	uint32_t dir[MEMO_TREE_DEPTH + 1];  /* the open directories, the root first */
+	uint32_t dir[MEMO_TREE_DEPTH + 1]; /* the open directories, the root first */
 	uint32_t last[MEMO_TREE_DEPTH + 1]; /* the entry that came last in each; 0: none */
 };
 
@@ -347,7 +348,8 @@ static int split_file(const char *line, size_t len, struct fields *f)
 	memcpy(hex, line + 2, MEMO_HEX_LEN);
 	const char *size = line + 2 + MEMO_HEX_LEN + 1;
 	const char *blank = memchr(size, ' ', len - (size_t)(size - line));
-	if (blank == NULL || memo_id_parse(hex, &f->id) < 0 || parse_size(size, (size_t)(blank - size), &f->size) < 0)
+	if (blank == NULL || memo_id_parse(hex, &f->id) < 0 ||
+	    parse_size(size, (size_t)(blank - size), &f->size) < 0)
 		return -EBADMSG;
 	f->type = line[0] == 'f' ? MEMO_ENTRY_FILE : MEMO_ENTRY_EXEC;
 	f->path = blank + 1;

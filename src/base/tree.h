@@ -35,14 +35,14 @@ enum memo_entry_type { MEMO_ENTRY_DIR, MEMO_ENTRY_FILE, MEMO_ENTRY_EXEC, MEMO_EN
 /* Entry 0 is the tree's root: a directory with the name "". */
 struct memo_tree_entry {
 	enum memo_entry_type type;
-	const char *path;   /* relative to the root, decoded, "" for the root */
-	const char *name;   /* the last part of @path */
+	const char *path; /* relative to the root, decoded, "" for the root */
+	const char *name; /* the last part of @path */
 	const char *target; /* of a link, decoded; else NULL */
-	struct memo_id id;  /* of a file's content */
-	uint64_t size;      /* of a file: bytes; of a link: length of the target; of a directory: 0 */
-	uint32_t parent;    /* index; the root's is 0 */
-	uint32_t first;     /* of a directory: index into memo_tree_child() of its first child */
-	uint32_t children;  /* of a directory: how many */
+	struct memo_id id; /* of a file's content */
+	uint64_t size; /* of a file: bytes; of a link: length of the target; of a directory: 0 */
+	uint32_t parent; /* index; the root's is 0 */
+	uint32_t first; /* of a directory: index into memo_tree_child() of its first child */
+	uint32_t children; /* of a directory: how many */
 };
 
 struct memo_tree;

@@ -182,7 +182,8 @@ static int hash_still(int fd, struct memo_frozen *out)
 	return same ? 0 : -EAGAIN;
 }
 
-static int freeze_fd(int dirfd, const char *name, int *fd, const struct stat *st, bool sync, struct memo_frozen *out)
+static int freeze_fd(int dirfd, const char *name, int *fd, const struct stat *st, bool sync,
+		     struct memo_frozen *out)
 {
 	mode_t mode = (st->st_mode & 0111) != 0 ? 0555 : 0444;
 	if (st->st_nlink != 1 || st->st_uid != geteuid() || has_writer(*fd)) {
@@ -217,9 +218,11 @@ int memo_tree_freeze_at(int dirfd, const char *name, const char *label, const de
 	if (r < 0)
 		return memo_fail(err, r, "'%s': cannot open: %s", label, memo_strerror(r));
 	if (!S_ISREG(st.st_mode))
-		return memo_fail(err, -EINVAL, "'%s' is %s, where a file is needed", label, memo_tree_kind(st.st_mode));
+		return memo_fail(err, -EINVAL, "'%s' is %s, where a file is needed", label,
+				 memo_tree_kind(st.st_mode));
 	if (dev != NULL && st.st_dev != *dev)
-		return memo_fail(err, -EINVAL, "'%s' lies on another file system; write it into the output itself", label);
+		return memo_fail(err, -EINVAL, "'%s' lies on another file system; write it into the output itself",
+				 label);
 	struct memo_frozen frozen = { 0 };
 	r = freeze_fd(dirfd, name, &fd, &st, sync, &frozen);
 	if (r == -EAGAIN)

@@ -118,7 +118,8 @@ static int fail_at(const struct scan *s, const struct spot *at, int r)
 	(void)label(s, at, text);
 	if (r == -E2BIG)
 		return memo_fail(s->err, r,
-				 "'%s' exceeds what one tree may hold (%u entries, %u levels, names of %u bytes, 2^63 bytes)",
+				 "'%s' exceeds what one tree may hold (%u entries, %u levels, names of %u bytes, "
+				 "2^63 bytes)",
 				 text, MEMO_TREE_ENTRIES, MEMO_TREE_DEPTH, MEMO_TREE_NAME_BYTES);
 	if (r == -ENOENT || r == -EAGAIN)
 		return memo_fail(s->err, -EAGAIN, "'%s' changed while the directory was read", text);
@@ -158,7 +159,8 @@ static int add_link(struct scan *s, const struct spot *at, unsigned depth)
 		return memo_fail(s->err, -EINVAL, "'%s' is a symbolic link to nothing", label(s, at, text));
 	if ((s->flags & MEMO_TREE_FREEZE) != 0 && !stays_inside(target, depth))
 		return memo_fail(s->err, -EINVAL,
-				 "'%s' is a symbolic link to '%.300s', outside the output; copy the file instead, or make a relative link",
+				 "'%s' is a symbolic link to '%.300s', outside the output; copy the file instead, "
+				 "or make a relative link",
 				 label(s, at, text), target);
 	struct memo_tree_entry *e;
 	int r = memo_tree_build_add(s->t, at->dir, MEMO_ENTRY_LINK, at->name, target, &e);
@@ -320,8 +322,9 @@ static int scan_dir(struct scan *s, int fd, uint32_t dir, unsigned depth)
 	if (r < 0)
 		r = fail_at(s, &here, r);
 	for (size_t i = 0; r == 0 && i < n.count; i++) {
-		const struct spot at = { .fd = fd, .dir = dir, .name = n.name[i] + 1,
-					 .type = (unsigned char)n.name[i][0] };
+		const struct spot at = {
+			.fd = fd, .dir = dir, .name = n.name[i] + 1, .type = (unsigned char)n.name[i][0]
+		};
 		r = scan_entry(s, &at, depth);
 	}
 	clear_names(&n);
@@ -352,7 +355,9 @@ int memo_tree_scan(int dirfd, unsigned flags, struct memo_tree **out, struct mem
 	if (r == 0) {
 		r = memo_tree_build_seal(s.t, true);
 		if (r < 0)
-			r = memo_fail(err, r, r == -E2BIG ? "the listing of the tree is too long" : "out of memory for a tree");
+			r = memo_fail(err, r,
+				      r == -E2BIG ? "the listing of the tree is too long"
+						  : "out of memory for a tree");
 	}
 	if (r < 0)
 		memo_tree_unref(s.t);

@@ -54,7 +54,7 @@ struct cli {
 	char **arg;
 	int args;
 	const char *value[CLI_OPTIONS]; /* of option[i]: NULL when not given, "" without argument */
-	bool helper; /* started as mount.fuse.memofs */
+	bool from_mount; /* started as mount.fuse.memofs */
 
 	char *cwd; /* not touched, only named */
 	char *store; /* absolute, once chosen */

@@ -167,6 +167,20 @@ static int wait_released(const char *place, const char *store)
 	return CLI_DONE;
 }
 
+/* fusermount3 does not tell a mount that is in use from one of somebody else. */
+static int say_busy(const char *place, const char *store)
+{
+	struct stat st;
+	if (geteuid() != 0 && stat(store, &st) == 0 && st.st_uid != geteuid())
+		cli_say("%s: only who mounted it and root may unmount it", place);
+	else
+		cli_say("%s: is in use: end the programs that use it (fuser -vm %s shows them) and leave the "
+			"directory, "
+			"or detach it at once with memofs umount -l %s",
+			place, place, place);
+	return CLI_TROUBLE;
+}
+
 static int run_umount(struct cli *c)
 {
 	MEMO_AUTO_FREE char *place = NULL;
@@ -183,13 +197,8 @@ static int run_umount(struct cli *c)
 	bool lazy = cli_value(c, "lazy") != NULL;
 	pid_t daemon = serving(store);
 	int r = cli_mount_end(place, lazy, &err);
-	if (r == -EBUSY) {
-		cli_say("%s: is in use: end the programs that use it (fuser -vm %s shows them) and leave the "
-			"directory, or "
-			"detach it at once with memofs umount -l %s",
-			place, place, place);
-		return CLI_TROUBLE;
-	}
+	if (r == -EBUSY)
+		return say_busy(place, store);
 	if (r < 0)
 		return cli_fail(CLI_TROUBLE, &err);
 	/* a lazy one ends when its last user does */

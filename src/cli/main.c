@@ -1,4 +1,4 @@
-/* memofs: the table of subcommands, and the three ways in: memofs COMMAND, mount.fuse.memofs (mount(8)'s helper), and
+/* memofs: the table of subcommands, and the three ways in: memofs COMMAND, mount.fuse.memofs (what mount(8) starts), and
  * memofs STORE MOUNTPOINT (how mount.fuse3 starts a file system of type "memofs"). */
 #include "cli.h"
 
@@ -111,7 +111,7 @@ static int run(struct cli *c, char **word, int words)
 }
 
 /* STORE MOUNTPOINT [-sfnv] [-o OPTIONS] ...; mount(8)'s -f means: do not really mount. */
-static int run_helper(struct cli *c, char **word, int words)
+static int run_from_mount(struct cli *c, char **word, int words)
 {
 	char *kept[8] = { 0 };
 	int n = 0;
@@ -122,9 +122,9 @@ static int run_helper(struct cli *c, char **word, int words)
 		if (strcmp(w, "-o") == 0 && i + 1 < words && n + 2 < 8) {
 			kept[n++] = word[i];
 			kept[n++] = word[i + 1];
-		} else if (!has_value && w[0] == '-' && c->helper && strchr(w, 'f') != NULL) {
+		} else if (!has_value && w[0] == '-' && c->from_mount && strchr(w, 'f') != NULL) {
 			fake = true;
-		} else if (!has_value && !c->helper && strcmp(w, "-f") == 0 && n + 1 < 8) {
+		} else if (!has_value && !c->from_mount && strcmp(w, "-f") == 0 && n + 1 < 8) {
 			kept[n++] = word[i];
 		} else if (!has_value && (w[0] != '-' || strspn(w + 1, "snv") != strlen(w + 1))) {
 			return unknown("argument", w, NULL);
@@ -153,32 +153,45 @@ static void open_stdio(void)
 		(void)close(fd);
 }
 
+static int version(void)
+{
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	(void)memo_buf_printf(&b, "memofs %s\n", memofs_version());
+	return cli_write(&b);
+}
+
+/* The options in front of the command. -1: *@at is where the command is; else the exit status. */
+static int before_command(struct cli *c, int argc, char **argv, int *at)
+{
+	int i = 1;
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return help();
+		if (strcmp(argv[i], "--version") == 0)
+			return version();
+		if (strncmp(argv[i], "--store=", 8) == 0)
+			c->store_option = argv[i] + 8;
+		else if (strcmp(argv[i], "--store") == 0 && i + 1 < argc)
+			c->store_option = argv[++i];
+		else
+			return unknown_option(argv[i]);
+	}
+	*at = i;
+	return -1;
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = { 0 };
 	(void)signal(SIGPIPE, SIG_IGN);
 	open_stdio();
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
-	c.helper = argc > 0 && strcmp(slash != NULL ? slash + 1 : argv[0], "mount.fuse.memofs") == 0;
-	if (c.helper || (argc > 2 && argv[1][0] != '-' && strchr(argv[1], '/') != NULL))
-		return run_helper(&c, argv + 1, argc - 1);
-	int i = 1;
-	for (; i < argc && argv[i][0] == '-'; i++) {
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-			return help();
-		if (strcmp(argv[i], "--version") == 0) {
-			MEMO_AUTO_BUF struct memo_buf b = { 0 };
-			(void)memo_buf_printf(&b, "memofs %s\n", memofs_version());
-			return cli_write(&b);
-		}
-		if (strncmp(argv[i], "--store=", 8) == 0) {
-			c.store_option = argv[i] + 8;
-		} else if (strcmp(argv[i], "--store") == 0 && i + 1 < argc) {
-			c.store_option = argv[++i];
-		} else {
-			return unknown_option(argv[i]);
-		}
-	}
+	c.from_mount = argc > 0 && strcmp(slash != NULL ? slash + 1 : argv[0], "mount.fuse.memofs") == 0;
+	if (c.from_mount || (argc > 2 && argv[1][0] != '-' && strchr(argv[1], '/') != NULL))
+		return run_from_mount(&c, argv + 1, argc - 1);
+	int i = 1, status = before_command(&c, argc, argv, &i);
+	if (status >= 0)
+		return status;
 	if (i == argc) {
 		cli_say("no command is given; memofs --help lists them");
 		return CLI_USAGE;

@@ -13,9 +13,9 @@
 #define JOB_ARGS 1000000u
 
 static const char *const exit_text[] = {
-	[MEMO_EXIT_SUCCESS] = "success", [MEMO_EXIT_FAILED] = "failed",   [MEMO_EXIT_TIMEOUT] = "timeout",
+	[MEMO_EXIT_SUCCESS] = "success",     [MEMO_EXIT_FAILED] = "failed", [MEMO_EXIT_TIMEOUT] = "timeout",
 	[MEMO_EXIT_CANCELLED] = "cancelled", [MEMO_EXIT_OUTPUT] = "output", [MEMO_EXIT_CHANGED] = "changed",
-	[MEMO_EXIT_SPACE] = "space", [MEMO_EXIT_ERROR] = "error",
+	[MEMO_EXIT_SPACE] = "space",	     [MEMO_EXIT_ERROR] = "error",
 };
 
 static const char *const kind_text[] = {
@@ -291,7 +291,8 @@ static int get_input(const json_t *o, struct memo_job_input *in, struct memo_err
 	in->trusted = memo_json_bool(o, "trusted", false);
 	in->exec = memo_json_bool(o, "exec", false);
 	in->copy = memo_json_bool(o, "copy", false);
-	if (!memo_task_inner_path_ok(in->to))
+	size_t skip = strncmp(in->to, MEMO_ATTEMPT_CODE, strlen(MEMO_ATTEMPT_CODE)) == 0 ? strlen(MEMO_ATTEMPT_CODE) : 0;
+	if (!memo_task_inner_path_ok(in->to + skip))
 		return memo_fail(err, -EINVAL, "'%.200s' is not a path inside the work directory", in->to);
 	if (in->from[0] != '/')
 		return memo_fail(err, -EINVAL, "'%.200s' must be an absolute path", in->from);
@@ -346,7 +347,8 @@ static int get_env(const json_t *o, struct memo_job *j, struct memo_err *err)
 	json_object_foreach(env, key, v)
 	{
 		if (!json_is_string(v) || key[0] == '\0' || strchr(key, '=') != NULL)
-			return memo_fail(err, -EINVAL, "env: '%.100s' must be a name without '=' and have a string", key);
+			return memo_fail(err, -EINVAL, "env: '%.100s' must be a name without '=' and have a string",
+					 key);
 	}
 	j->env = json_incref(env);
 	return 0;
@@ -471,25 +473,24 @@ int memo_exit_encode(const struct memo_exit *x, struct memo_buf *b)
 	MEMO_AUTO_JSON json_t *o = json_object();
 	if (o == NULL)
 		return -ENOMEM;
-	int r = set_int(o, "memofs-exit", MEMO_ATTEMPT_FORMAT);
-	if (r == 0)
-		r = memo_json_set(o, "status", json_string(memo_exit_text(x->status)));
-	if (r == 0)
-		r = set_int(o, "code", x->code);
-	if (r == 0)
-		r = set_int(o, "signal", x->signal);
+	const struct {
+		const char *key;
+		int64_t value;
+	} number[] = {
+		{ "memofs-exit", MEMO_ATTEMPT_FORMAT },
+		{ "code", x->code },
+		{ "signal", x->signal },
+		{ "wall_ms", x->wall_ms },
+		{ "cpu_ms", x->cpu_ms },
+		{ "max_rss_kib", x->max_rss_kib },
+		{ "started_ns", x->started_ns },
+		{ "ended_ns", x->ended_ns },
+	};
+	int r = memo_json_set(o, "status", json_string(memo_exit_text(x->status)));
+	for (size_t i = 0; r == 0 && i < COUNT(number); i++)
+		r = set_int(o, number[i].key, number[i].value);
 	if (r == 0)
 		r = set_message(o, x->message);
-	if (r == 0)
-		r = set_int(o, "wall_ms", x->wall_ms);
-	if (r == 0)
-		r = set_int(o, "cpu_ms", x->cpu_ms);
-	if (r == 0)
-		r = set_int(o, "max_rss_kib", x->max_rss_kib);
-	if (r == 0)
-		r = set_int(o, "started_ns", x->started_ns);
-	if (r == 0)
-		r = set_int(o, "ended_ns", x->ended_ns);
 	if (r == 0)
 		r = set_bytes(o, "host", x->host);
 	if (r == 0)

@@ -4,6 +4,7 @@
  *
  *	job.json      written by the runner before the worker starts; what to do
  *	work/         the task's working directory, made by the worker
+ *	code/         the script of a task and the code files beside it, when it has a script
  *	stdout stderr captured while the task runs (growing)
  *	output        the frozen result: a file, or a directory
  *	output.tree   the listing of a directory result
@@ -29,6 +30,9 @@
  * is hashed again against `sha256`. A larger one is a symbolic link, and its stat is compared before and after. */
 #define MEMO_ATTEMPT_COPY_BYTES ((uint64_t)1 << 20)
 
+/* Where the script lies, seen from work/: the one place outside it that an input may be put. */
+#define MEMO_ATTEMPT_CODE "../code/"
+
 /* How a file looked when it was hashed. */
 struct memo_guard {
 	uint64_t dev, ino, size;
@@ -36,7 +40,8 @@ struct memo_guard {
 };
 
 struct memo_job_input {
-	char *to;          /* path relative to work/: "reads.fq", "needs/index", "needs/parts/0" */
+	char *to;          /* path relative to work/: "reads.fq", "needs/index", "needs/parts/0", or MEMO_ATTEMPT_CODE
+	                    * and a path inside code/ */
 	char *from;        /* absolute path */
 	bool directory;
 	bool trusted;      /* a stored object or a code file: never copied, not guarded */

@@ -18,14 +18,18 @@ uint64_t memo_call_result_ino(enum memo_view view, const struct memo_result *r)
 	return r->inner + (view == MEMO_VIEW_CACHED ? 1 : 2) * r->entries;
 }
 
-int memo_call_inner(struct memo_fs *fs, enum memo_view view, const struct memo_result *r, uint64_t ino, uint64_t *inner_out)
+int memo_call_inner(struct memo_fs *fs, enum memo_view view, const struct memo_result *r, uint64_t ino,
+		    uint64_t *inner_out)
 {
 	if (r->kind != MEMO_RESULT_DIRECTORY) {
 		*inner_out = 0;
 		return 0;
 	}
 	if (ino == memo_call_result_ino(view, r)) {
-		*inner_out = r->inner + (view == MEMO_VIEW_TASKS ? 0 : view == MEMO_VIEW_CACHED ? 1 : 2) * r->entries;
+		*inner_out = r->inner + (view == MEMO_VIEW_TASKS    ? 0
+					 : view == MEMO_VIEW_CACHED ? 1
+								    : 2) *
+						r->entries;
 		return 0;
 	}
 	/* A second directory for the same tree: a directory id may be in one place only. */

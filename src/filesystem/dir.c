@@ -25,7 +25,7 @@ struct memo_dir {
 	struct memo_task *task;
 	struct memo_name_iter *names;
 	struct memo_id hash; /* HASHES: the last one given */
-	uint64_t at;             /* streams: number of the entry in `next` */
+	uint64_t at; /* streams: number of the entry in `next` */
 	struct memo_dirent next; /* streams: read but not given yet, while have */
 	bool have, end;
 };
@@ -92,8 +92,8 @@ static int open_list(struct memo_fs *fs, struct memo_node *n, struct memo_dir *d
 		r = memo_dir_add(d, "..", MEMO_INO_ROOT, S_IFDIR);
 	if (r < 0 || n->kind == MEMO_NODE_VERSION) /* of /start: nothing is listed */
 		return r;
-	return n->kind == MEMO_NODE_INFO || n->kind == MEMO_NODE_UPSTREAM ? memo_view_info_list(fs, n, d) :
-									     memo_view_top_list(fs, n, d);
+	return n->kind == MEMO_NODE_INFO || n->kind == MEMO_NODE_UPSTREAM ? memo_view_info_list(fs, n, d)
+									  : memo_view_top_list(fs, n, d);
 }
 
 int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out)
@@ -120,7 +120,8 @@ int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out
 	return 0;
 }
 
-int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t index, uint64_t inner, uint64_t self, struct memo_dir **out)
+int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t index, uint64_t inner, uint64_t self,
+		       struct memo_dir **out)
 {
 	struct memo_dir *d = dir_new(fs, DIR_TREE, self);
 	if (d == NULL || index >= memo_tree_count(tree)) {
@@ -262,7 +263,8 @@ static int stream_seek(struct memo_fs *fs, struct memo_dir *d, uint64_t off)
 }
 
 /* Entry number @off; -ENOENT: the end. */
-static int entry_at(struct memo_fs *fs, struct memo_dir *d, uint64_t off, const char **name, uint64_t *ino, mode_t *type)
+static int entry_at(struct memo_fs *fs, struct memo_dir *d, uint64_t off, const char **name, uint64_t *ino,
+		    mode_t *type)
 {
 	if (d->kind == DIR_TREE && off >= 2) {
 		const struct memo_tree_entry *dir = memo_tree_entry(d->tree, d->index);
@@ -297,7 +299,8 @@ static int entry_at(struct memo_fs *fs, struct memo_dir *d, uint64_t off, const 
 	return 0;
 }
 
-static int read_locked(struct memo_fs *fs, fuse_req_t req, struct memo_dir *d, char *buf, size_t size, uint64_t off, size_t *used_out)
+static int read_locked(struct memo_fs *fs, fuse_req_t req, struct memo_dir *d, char *buf, size_t size, uint64_t off,
+		       size_t *used_out)
 {
 	size_t used = 0;
 	for (;; off++) {
@@ -319,7 +322,8 @@ static int read_locked(struct memo_fs *fs, fuse_req_t req, struct memo_dir *d, c
 	return 0;
 }
 
-int memo_dir_read(struct memo_fs *fs, fuse_req_t req, struct memo_dir *d, char *buf, size_t size, off_t off, size_t *used_out)
+int memo_dir_read(struct memo_fs *fs, fuse_req_t req, struct memo_dir *d, char *buf, size_t size, off_t off,
+		  size_t *used_out)
 {
 	if (off < 0)
 		return -EINVAL;

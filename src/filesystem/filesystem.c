@@ -63,7 +63,8 @@ static void *loop(void *arg)
 	/* A request wakes one thread, the stop event all. */
 	struct epoll_event device = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.fd = fs->fd };
 	struct epoll_event stop = { .events = EPOLLIN, .data.fd = fs->stop_fd };
-	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fs->fd, &device) != 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fs->stop_fd, &stop) != 0) {
+	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fs->fd, &device) != 0 ||
+	    epoll_ctl(ep, EPOLL_CTL_ADD, fs->stop_fd, &stop) != 0) {
 		connection_gone(fs);
 		return NULL;
 	}
@@ -96,7 +97,9 @@ static int clear_stale(const char *point, struct memo_err *err)
 		struct statvfs v;
 		r = ours && statvfs(point, &v) != 0 ? memo_errno() : 0;
 		if (ours && r != -ENOTCONN && r != -ECONNABORTED) {
-			(void)memo_fail(err, -EBUSY, "'%s' is a memofs mount already, of the store %s; unmount it first", point, m.source);
+			(void)memo_fail(err, -EBUSY,
+					"'%s' is a memofs mount already, of the store %s; unmount it first", point,
+					m.source);
 			memo_mount_clear(&m);
 			return -EBUSY;
 		}
@@ -148,7 +151,8 @@ static int make_session(struct memo_fs *fs, const struct memo_mount_options *mo,
 	char device[32];
 	(void)snprintf(device, sizeof device, "/dev/fd/%d", fd);
 	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fuse_session_mount(fs->session, device) != 0) {
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    fuse_session_mount(fs->session, device) != 0) {
 		(void)close(fd);
 		return memo_fail(err, -EIO, "cannot set up the FUSE session of '%s'", fs->mountpoint);
 	}
@@ -270,7 +274,8 @@ static void unmount_own(struct memo_fs *fs)
 	bool own = strcmp(m.type, MEMO_MOUNT_TYPE) == 0 && (fs->dev == 0 || m.dev == fs->dev);
 	memo_mount_clear(&m);
 	/* In use: detached; when the device is closed those who use it get ENOTCONN. */
-	if (own && memo_mount_undo(fs->mountpoint, false, NULL) < 0 && memo_mount_undo(fs->mountpoint, true, NULL) < 0)
+	if (own && memo_mount_undo(fs->mountpoint, false, NULL) < 0 &&
+	    memo_mount_undo(fs->mountpoint, true, NULL) < 0)
 		return;
 	fs->mounted = false;
 }
@@ -347,11 +352,15 @@ int memo_fs_unmount(const char *mountpoint, bool lazy, struct memo_err *err)
 	if (r == 0)
 		r = memo_mount_find_now(memo_buf_str(&b), false, &m);
 	if (r < 0 && r != -ENOENT)
-		return memo_fail(err, r, "cannot find out what is mounted at '%s': %s", mountpoint, memo_strerror(r));
+		return memo_fail(err, r, "cannot find out what is mounted at '%s': %s", mountpoint,
+				 memo_strerror(r));
 	bool ours = r == 0 && strcmp(m.type, MEMO_MOUNT_TYPE) == 0;
 	if (r == 0)
 		memo_mount_clear(&m);
 	if (!ours)
-		return memo_fail(err, -ENOENT, "no memofs is mounted at '%s'; `memofs mount` and findmnt -t fuse.memofs show where", mountpoint);
+		return memo_fail(
+			err, -ENOENT,
+			"no memofs is mounted at '%s'; `memofs mount` and findmnt -t fuse.memofs show where",
+			mountpoint);
 	return memo_mount_undo(memo_buf_str(&b), lazy, err);
 }

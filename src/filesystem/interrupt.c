@@ -46,11 +46,13 @@ static int mask(const char *status, const char *key, uint64_t *out)
 enum memo_interrupt memo_interrupt_decide(const char *status)
 {
 	uint64_t own, shared, blocked, ignored, caught;
-	if (mask(status, "SigPnd", &own) < 0 || mask(status, "ShdPnd", &shared) < 0 || mask(status, "SigBlk", &blocked) < 0 ||
-	    mask(status, "SigIgn", &ignored) < 0 || mask(status, "SigCgt", &caught) < 0)
+	if (mask(status, "SigPnd", &own) < 0 || mask(status, "ShdPnd", &shared) < 0 ||
+	    mask(status, "SigBlk", &blocked) < 0 || mask(status, "SigIgn", &ignored) < 0 ||
+	    mask(status, "SigCgt", &caught) < 0)
 		return MEMO_INTERRUPT_GONE;
 	const uint64_t always = bit(SIGKILL) | bit(SIGSTOP);
-	const uint64_t meant = bit(SIGINT) | bit(SIGTERM) | bit(SIGHUP) | bit(SIGQUIT) | bit(SIG_LIBC_FIRST) | bit(SIG_LIBC_LAST);
+	const uint64_t meant = bit(SIGINT) | bit(SIGTERM) | bit(SIGHUP) | bit(SIGQUIT) | bit(SIG_LIBC_FIRST) |
+			       bit(SIG_LIBC_LAST);
 	const uint64_t harmless = bit(SIGCHLD) | bit(SIGURG) | bit(SIGWINCH) | bit(SIGCONT); /* when not caught */
 
 	uint64_t pending = own | shared;

@@ -12,7 +12,7 @@
 enum memo_interrupt {
 	MEMO_INTERRUPT_NONE, /* nothing pending that would be delivered: ptrace, freezer, or another thread took it */
 	MEMO_INTERRUPT_SOFT, /* only caught ones that must not end a wait (CHLD, URG, WINCH, ALRM, ...) */
-	MEMO_INTERRUPT_END,  /* one that kills or stops, or a caught INT, TERM, HUP, QUIT */
+	MEMO_INTERRUPT_END, /* one that kills or stops, or a caught INT, TERM, HUP, QUIT */
 	MEMO_INTERRUPT_GONE, /* the text is not that of a thread that could be waiting */
 };
 enum memo_interrupt memo_interrupt_decide(const char *status);

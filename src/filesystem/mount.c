@@ -28,12 +28,24 @@ struct option {
 
 /* Those without a flag say what is so anyway, or are for mount(8) and its friends. */
 static const struct option known[] = {
-	{ "ro", 0 }, { "rw", 0 }, { "dev", 0 }, { "nodev", 0 }, { "suid", 0 }, { "nosuid", 0 }, { "exec", 0 },
-	{ "noexec", MS_NOEXEC }, { "atime", 0 }, { "noatime", MS_NOATIME }, { "relatime", 0 }, { "norelatime", 0 },
-	{ "strictatime", 0 }, { "nostrictatime", 0 }, { "lazytime", 0 }, { "nolazytime", 0 }, { "diratime", 0 },
-	{ "nodiratime", MS_NODIRATIME }, { "sync", 0 }, { "async", 0 }, { "dirsync", 0 }, { "auto", 0 }, { "noauto", 0 },
-	{ "user", 0 }, { "nouser", 0 }, { "users", 0 }, { "owner", 0 }, { "noowner", 0 }, { "group", 0 }, { "nogroup", 0 },
-	{ "defaults", 0 }, { "_netdev", 0 }, { "nofail", 0 }, { "silent", 0 }, { "loud", 0 }, { "default_permissions", 0 },
+	{ "ro", 0 },	      { "rw", 0 },
+	{ "dev", 0 },	      { "nodev", 0 },
+	{ "suid", 0 },	      { "nosuid", 0 },
+	{ "exec", 0 },	      { "noexec", MS_NOEXEC },
+	{ "atime", 0 },	      { "noatime", MS_NOATIME },
+	{ "relatime", 0 },    { "norelatime", 0 },
+	{ "strictatime", 0 }, { "nostrictatime", 0 },
+	{ "lazytime", 0 },    { "nolazytime", 0 },
+	{ "diratime", 0 },    { "nodiratime", MS_NODIRATIME },
+	{ "sync", 0 },	      { "async", 0 },
+	{ "dirsync", 0 },     { "auto", 0 },
+	{ "noauto", 0 },      { "user", 0 },
+	{ "nouser", 0 },      { "users", 0 },
+	{ "owner", 0 },	      { "noowner", 0 },
+	{ "group", 0 },	      { "nogroup", 0 },
+	{ "defaults", 0 },    { "_netdev", 0 },
+	{ "nofail", 0 },      { "silent", 0 },
+	{ "loud", 0 },	      { "default_permissions", 0 },
 };
 /* The same with a value. */
 static const char *const ignored[] = { "x-", "X-", "comment=", "user=", "fsname=", "subtype=" };
@@ -55,7 +67,8 @@ static int option(const char *word, size_t len, struct memo_mount_options *o, st
 	for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
 		if (strlen(ignored[i]) <= len && memcmp(word, ignored[i], strlen(ignored[i])) == 0)
 			return 0;
-	return memo_fail(err, -EINVAL, "mount option '%.*s' is not known; use allow_other, noexec, noatime, or leave it out",
+	return memo_fail(err, -EINVAL,
+			 "mount option '%.*s' is not known; use allow_other, noexec, noatime, or leave it out",
 			 (int)(len < 200 ? len : 200), word);
 }
 
@@ -102,13 +115,17 @@ static int receive_fd(int sock)
 		struct cmsghdr h;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { .space = { 0 } };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control.space,
+			    .msg_controllen = sizeof control.space };
 	ssize_t n;
 	do
 		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-	if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+	if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
+	    c->cmsg_len != CMSG_LEN(sizeof(int)))
 		return -EPERM;
 	int fd;
 	memcpy(&fd, CMSG_DATA(c), sizeof fd);
@@ -190,7 +207,8 @@ static int mount_helper(const char *point, const char *source, const struct memo
 	MEMO_AUTO_FREE char **env = environment(variable);
 	if (env == NULL)
 		return -ENOMEM;
-	char *argv[] = { (char[]){ FUSERMOUNT }, (char[]){ "-o" }, options.data, (char[]){ "--" }, (char *)(uintptr_t)point, NULL };
+	char *argv[] = { (char[]){ FUSERMOUNT }, (char[]){ "-o" },	   options.data,
+			 (char[]){ "--" },	 (char *)(uintptr_t)point, NULL };
 	r = run(argv, env, theirs, COMM_FD);
 	if (r != 0)
 		return r < 0 ? r : -EPERM;
@@ -201,10 +219,11 @@ static int mount_helper(const char *point, const char *source, const struct memo
 	return 0;
 }
 
-int memo_mount_do(const char *point, const char *source, const struct memo_mount_options *o, int *fd_out, struct memo_err *err)
+int memo_mount_do(const char *point, const char *source, const struct memo_mount_options *o, int *fd_out,
+		  struct memo_err *err)
 {
 	int r = mount_self(point, source, o, fd_out);
-	if (r == -EPERM && geteuid() != 0)
+	if ((r == -EPERM || r == -EACCES) && geteuid() != 0)
 		r = mount_helper(point, source, o, fd_out);
 	switch (r) {
 	case 0:
@@ -214,12 +233,14 @@ int memo_mount_do(const char *point, const char *source, const struct memo_mount
 	case -ENODEV:
 		if (access("/dev/fuse", F_OK) == 0)
 			break;
-		return memo_fail(err, r, "cannot mount at '%s': /dev/fuse is missing; load the kernel's module 'fuse'", point);
+		return memo_fail(err, r,
+				 "cannot mount at '%s': /dev/fuse is missing; load the kernel's module 'fuse'",
+				 point);
 	case -EPERM:
 	case -EACCES:
 		return memo_fail(err, r, "cannot mount at '%s': not permitted; %s", point,
-				 o->allow_other ? "allow_other needs root, or user_allow_other in /etc/fuse.conf" :
-						  "own the directory, and install fusermount3 (package fuse3)");
+				 o->allow_other ? "allow_other needs root, or user_allow_other in /etc/fuse.conf"
+						: "own the directory, and install fusermount3 (package fuse3)");
 	default:
 		break;
 	}
@@ -232,8 +253,13 @@ int memo_mount_undo(const char *point, bool lazy, struct memo_err *err)
 		return 0;
 	int r = memo_errno();
 	if (r == -EPERM) {
-		char *argv[] = { (char[]){ FUSERMOUNT }, (char[]){ "-u" }, (char[]){ "-q" }, lazy ? (char[]){ "-z" } : (char[]){ "-q" },
-				 (char[]){ "--" }, (char *)(uintptr_t)point, NULL };
+		char *argv[] = { (char[]){ FUSERMOUNT },
+				 (char[]){ "-u" },
+				 (char[]){ "-q" },
+				 lazy ? (char[]){ "-z" } : (char[]){ "-q" },
+				 (char[]){ "--" },
+				 (char *)(uintptr_t)point,
+				 NULL };
 		int e = run(argv, environ, -1, -1);
 		if (e == 0)
 			return 0;
@@ -241,7 +267,8 @@ int memo_mount_undo(const char *point, bool lazy, struct memo_err *err)
 		r = e > 0 ? -EBUSY : e;
 	}
 	if (r == -EBUSY)
-		return memo_fail(err, r, "'%s' is in use; end what works there, or unmount lazily (umount -l)", point);
+		return memo_fail(err, r, "'%s' is in use; end what works there, or unmount lazily (umount -l)",
+				 point);
 	return memo_fail(err, r, "cannot unmount '%s': %s", point, memo_strerror(r));
 }
 
@@ -259,7 +286,8 @@ int memo_mount_check_kernel(struct memo_buf *notice)
 		(void)close(fd);
 		if (r == 0 && strtol(memo_buf_str(&b), NULL, 10) > 0)
 			(void)memo_buf_printf(notice,
-					      "the kernel ends this mount when a read waits longer than fs.fuse.%s (%ld s); set it to 0\n",
+					      "the kernel ends this mount when a read waits longer than fs.fuse.%s "
+					      "(%ld s); set it to 0\n",
 					      name[i], strtol(memo_buf_str(&b), NULL, 10));
 	}
 	return memo_buf_error(notice);

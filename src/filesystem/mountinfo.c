@@ -30,7 +30,8 @@ static char *unescape(const char *text, size_t len)
 	size_t to = 0;
 	for (size_t i = 0; i < len; i++) {
 		const char *p = text + i;
-		if (*p == '\\' && i + 3 < len && p[1] >= '0' && p[1] <= '3' && p[2] >= '0' && p[2] <= '7' && p[3] >= '0' && p[3] <= '7') {
+		if (*p == '\\' && i + 3 < len && p[1] >= '0' && p[1] <= '3' && p[2] >= '0' && p[2] <= '7' &&
+		    p[3] >= '0' && p[3] <= '7') {
 			s[to++] = (char)((p[1] - '0') * 64 + (p[2] - '0') * 8 + (p[3] - '0'));
 			i += 3;
 		} else {
@@ -113,7 +114,8 @@ int memo_mount_find(const char *mountinfo, const char *path, bool inside, struct
 		if (r < 0)
 			continue;
 		/* Of those at one place the last is on top. */
-		if (matches(m.point, path, inside) && (best.point == NULL || strlen(m.point) >= strlen(best.point))) {
+		if (matches(m.point, path, inside) &&
+		    (best.point == NULL || strlen(m.point) >= strlen(best.point))) {
 			memo_mount_clear(&best);
 			best = m;
 		} else {

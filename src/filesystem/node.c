@@ -80,8 +80,8 @@ static struct memo_node *node_new(const struct memo_node_spec *s)
 	atomic_init(&n->origin, NULL);
 	atomic_init(&n->result, s->result != NULL ? memo_result_ref(s->result) : NULL);
 	atomic_init(&n->demandable, s->demandable);
-	bool ok = copy_text(&n->task, s->task) && copy_text(&n->version, s->version) && copy_text(&n->target, s->target) &&
-		  copy_text(&n->home, s->type == S_IFDIR ? s->key : NULL);
+	bool ok = copy_text(&n->task, s->task) && copy_text(&n->version, s->version) &&
+		  copy_text(&n->target, s->target) && copy_text(&n->home, s->type == S_IFDIR ? s->key : NULL);
 	if (ok && s->def != NULL) {
 		struct memo_origin *o = origin_new(s);
 		atomic_store(&n->origin, o);
@@ -177,8 +177,8 @@ static bool same_result(const struct memo_node *n, const struct memo_result *r)
 static bool still_means(const struct memo_node *n, const struct memo_node_spec *s)
 {
 	if (n->kind != s->kind || n->view != s->view || n->type != s->type || n->once != s->once)
-		return n->kind == MEMO_NODE_INSTANCE && s->kind == n->kind && s->result != NULL && n->type == s->type &&
-		       n->type != S_IFDIR && same_result(n, s->result);
+		return n->kind == MEMO_NODE_INSTANCE && s->kind == n->kind && s->result != NULL &&
+		       n->type == s->type && n->type != S_IFDIR && same_result(n, s->result);
 	if (s->kind == MEMO_NODE_LINK)
 		return strcmp(n->target, s->target) == 0;
 	if (s->kind != MEMO_NODE_INSTANCE)
@@ -195,7 +195,8 @@ static bool fits(const struct memo_node *n, const struct memo_node_spec *s)
 		return false;
 	if (n->kind != MEMO_NODE_INSTANCE)
 		return n->view == s->view;
-	if (n->type == S_IFDIR && (n->view != s->view || s->key == NULL || n->home == NULL || strcmp(n->home, s->key) != 0))
+	if (n->type == S_IFDIR &&
+	    (n->view != s->view || s->key == NULL || n->home == NULL || strcmp(n->home, s->key) != 0))
 		return false;
 	const struct memo_result *have = atomic_load(&n->result);
 	return s->result == NULL || have == NULL || memo_id_equal(&have->hash, &s->result->hash);
@@ -259,7 +260,7 @@ static int make_locked(struct memo_nodes *t, const struct memo_node_spec *s, str
 	if (n == NULL) {
 		if (s->ino == 0)
 			return -ENOENT;
-		int r = memo_map_put(&t->by_ino, &(*fresh)->link, &(*fresh)->ino, sizeof (*fresh)->ino);
+		int r = memo_map_put(&t->by_ino, &(*fresh)->link, &(*fresh)->ino, sizeof(*fresh)->ino);
 		if (r < 0)
 			return r;
 		n = *fresh;
@@ -374,7 +375,8 @@ void memo_gone_free(struct memo_gone *g)
 	}
 }
 
-static int gone_push(struct memo_nodes *t, struct memo_name *m, struct memo_gone **list) MEMO_TSA(requires_capability(t->mu))
+static int gone_push(struct memo_nodes *t, struct memo_name *m, struct memo_gone **list)
+	MEMO_TSA(requires_capability(t->mu))
 {
 	const char *slash = strrchr(m->key, '/');
 	const char *last = slash != NULL ? slash + 1 : m->key;

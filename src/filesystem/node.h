@@ -30,7 +30,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum memo_view { MEMO_VIEW_TASKS, MEMO_VIEW_CACHED, MEMO_VIEW_START, MEMO_VIEW_INFO, MEMO_VIEW_OBJECTS, MEMO_VIEWS };
+enum memo_view {
+	MEMO_VIEW_TASKS,
+	MEMO_VIEW_CACHED,
+	MEMO_VIEW_START,
+	MEMO_VIEW_INFO,
+	MEMO_VIEW_OBJECTS,
+	MEMO_VIEWS
+};
 extern const char *const memo_view_names[]; /* "tasks" ..., NULL at the end */
 
 #define MEMO_INO_ROOT 1
@@ -46,15 +53,15 @@ enum memo_node_kind {
 	MEMO_NODE_ROOT,
 	MEMO_NODE_VIEW,
 	MEMO_NODE_README,
-	MEMO_NODE_NAME,     /* /<view>/<task> */
-	MEMO_NODE_LATEST,   /* /<view>/<task>/latest */
-	MEMO_NODE_VERSION,  /* /<view>/<task>/<version> */
+	MEMO_NODE_NAME, /* /<view>/<task> */
+	MEMO_NODE_LATEST, /* /<view>/<task>/latest */
+	MEMO_NODE_VERSION, /* /<view>/<task>/<version> */
 	MEMO_NODE_INSTANCE, /* a result, or the place of one */
-	MEMO_NODE_ENTRY,    /* inside a directory result */
-	MEMO_NODE_LINK,     /* a symlink with a fixed text */
+	MEMO_NODE_ENTRY, /* inside a directory result */
+	MEMO_NODE_LINK, /* a symlink with a fixed text */
 	MEMO_NODE_START,
-	MEMO_NODE_INFO,     /* /info/<task>/<version>/<component> */
-	MEMO_NODE_TEXT,     /* a file in it */
+	MEMO_NODE_INFO, /* /info/<task>/<version>/<component> */
+	MEMO_NODE_TEXT, /* a file in it */
 	MEMO_NODE_UPSTREAM, /* its directory of links */
 };
 
@@ -82,19 +89,19 @@ struct memo_node {
 	uint64_t ino;
 	enum memo_node_kind kind;
 	enum memo_view view;
-	mode_t type;            /* S_IFDIR, S_IFREG, S_IFLNK */
-	bool once;              /* of a task with "cache": false: each open is an execution */
-	char *task, *version;   /* of directories and what is below them; may be NULL */
-	char *home;             /* the name under which a directory was made: it can have but one */
-	char *target;           /* LINK, and links inside a tree */
-	unsigned index;         /* ENTRY: in the tree; TEXT: in memo_info_names */
+	mode_t type; /* S_IFDIR, S_IFREG, S_IFLNK */
+	bool once; /* of a task with "cache": false: each open is an execution */
+	char *task, *version; /* of directories and what is below them; may be NULL */
+	char *home; /* the name under which a directory was made: it can have but one */
+	char *target; /* LINK, and links inside a tree */
+	unsigned index; /* ENTRY: in the tree; TEXT: in memo_info_names */
 	struct memo_node *root; /* ENTRY: the result's node, pinned */
-	uint64_t size;          /* ENTRY */
-	bool exec;              /* ENTRY */
+	uint64_t size; /* ENTRY */
+	bool exec; /* ENTRY */
 	/* Set once, under the table's lock, then constant. */
 	_Atomic(struct memo_origin *) origin;
 	_Atomic(struct memo_result *) result;
-	uint64_t inner;         /* id of entry i of its tree: inner + i; set before result */
+	uint64_t inner; /* id of entry i of its tree: inner + i; set before result */
 	atomic_bool demandable; /* a name in /tasks led here */
 	/* Guarded by the table's lock. */
 	struct memo_map_link link;
@@ -102,21 +109,21 @@ struct memo_node {
 	unsigned pins;
 	struct memo_name *names;
 	unsigned placeholders; /* placeholder replies */
-	pid_t first_tid;       /* who got the first */
-	bool asked;            /* attributes were asked for while there was no result */
+	pid_t first_tid; /* who got the first */
+	bool asked; /* attributes were asked for while there was no result */
 	bool tainted;
-	bool consumed;         /* once: an open took its result */
-	pid_t reserved;        /* once: only this thread's open may take it; 0: anyone's */
+	bool consumed; /* once: an open took its result */
+	pid_t reserved; /* once: only this thread's open may take it; 0: anyone's */
 	struct memo_blob *blob; /* text for the next OPEN by blob_tid */
 	pid_t blob_tid;
-	bool blob_fresh;        /* made by LOOKUP: the next GETATTR need not make it again */
+	bool blob_fresh; /* made by LOOKUP: the next GETATTR need not make it again */
 };
 
 struct memo_ticket;
 
 struct memo_nodes {
 	struct memo_mutex mu;
-	struct memo_map by_ino;  /* guarded by mu */
+	struct memo_map by_ino; /* guarded by mu */
 	struct memo_map by_name; /* guarded by mu */
 	struct memo_ticket *tickets; /* guarded by mu */
 	unsigned next_ticket;
@@ -147,7 +154,7 @@ struct memo_node_spec {
 	uint64_t inner;
 	const char *key; /* the name; NULL: none */
 	uint64_t parent; /* of the name */
-	uint64_t epoch;  /* the table's before the name's meaning was found out */
+	uint64_t epoch; /* the table's before the name's meaning was found out */
 };
 
 /* The node that the name leads to when that is what @s describes, else the node with the id, else a new one; the name
@@ -155,7 +162,8 @@ struct memo_node_spec {
  * *@stable_out (may be NULL): no event came since s->epoch, the kernel may keep the name.
  * -EEXIST: the id belongs to something that this name cannot show (a directory with another name, another
  * result): take fresh ids. */
-MEMO_MUST int memo_nodes_make(struct memo_nodes *t, const struct memo_node_spec *s, struct memo_node **out, bool *stable_out);
+MEMO_MUST int memo_nodes_make(struct memo_nodes *t, const struct memo_node_spec *s, struct memo_node **out,
+			      bool *stable_out);
 /* Pinned, or NULL. */
 struct memo_node *memo_nodes_get(struct memo_nodes *t, uint64_t ino);
 void memo_nodes_pin(struct memo_nodes *t, struct memo_node *n);
@@ -178,7 +186,7 @@ void memo_node_bind(struct memo_nodes *t, struct memo_node *n, struct memo_resul
 
 /* Whether an OPEN by @tid may be served now. */
 enum memo_admit {
-	MEMO_ADMIT,       /* yes; a node of a "cache": false task is taken by it */
+	MEMO_ADMIT, /* yes; a node of a "cache": false task is taken by it */
 	MEMO_ADMIT_RETRY, /* no: ESTALE; the retried LOOKUP of @tid is led to this node (a ticket was left) */
 	MEMO_ADMIT_OTHER, /* no: taken by another open; ESTALE, and a ticket for a new node is needed */
 };
@@ -208,9 +216,11 @@ struct memo_gone {
 /* Detaches the names that lead to @n. */
 MEMO_MUST int memo_nodes_detach_node(struct memo_nodes *t, struct memo_node *n, struct memo_gone **out);
 /* Detaches the name if it leads to @n. */
-MEMO_MUST int memo_nodes_detach_name(struct memo_nodes *t, const char *key, const struct memo_node *n, struct memo_gone **out);
+MEMO_MUST int memo_nodes_detach_name(struct memo_nodes *t, const char *key, const struct memo_node *n,
+				     struct memo_gone **out);
 /* Detaches all that concerns a task version, in every view. */
-MEMO_MUST int memo_nodes_detach_version(struct memo_nodes *t, const char *task, const char *version, struct memo_gone **out);
+MEMO_MUST int memo_nodes_detach_version(struct memo_nodes *t, const char *task, const char *version,
+					struct memo_gone **out);
 void memo_gone_free(struct memo_gone *g);
 /* The node the name leads to, pinned, or NULL. */
 struct memo_node *memo_nodes_current(struct memo_nodes *t, const char *key);

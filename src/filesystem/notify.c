@@ -7,7 +7,7 @@
 struct memo_notice {
 	struct memo_notice *next;
 	struct memo_gone *gone; /* names to tell; else an event: */
-	bool whole;             /* the task version */
+	bool whole; /* the task version */
 	char task[MEMO_NAME_MAX + 1];
 	char version[MEMO_NAME_MAX + 1];
 	char name[MEMO_COMPONENT_MAX + 1];

@@ -18,7 +18,7 @@ struct memo_notify {
 	struct memo_mutex mu;
 	struct memo_cond cond;
 	struct memo_notice *first, **last; /* guarded by mu */
-	bool stop;                         /* guarded by mu */
+	bool stop; /* guarded by mu */
 	bool running;
 	pthread_t thread;
 };

@@ -85,7 +85,8 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-static struct memo_call call_of(fuse_req_t req, struct memo_node *n, enum memo_call_op op, const struct fuse_file_info *fi)
+static struct memo_call call_of(fuse_req_t req, struct memo_node *n, enum memo_call_op op,
+				const struct fuse_file_info *fi)
 {
 	const struct fuse_ctx *who = fuse_req_ctx(req);
 	struct memo_call c = { .req = req, .node = n, .op = op, .tid = who->pid, .uid = who->uid };

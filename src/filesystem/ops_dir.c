@@ -19,7 +19,8 @@ void memo_ops_opendir_result(struct memo_fs *fs, const struct memo_call *c)
 		return;
 	}
 	if (e == 0)
-		e = memo_dir_open_tree(fs, tree, n->kind == MEMO_NODE_ENTRY ? n->index : 0, root->inner, n->ino, &d);
+		e = memo_dir_open_tree(fs, tree, n->kind == MEMO_NODE_ENTRY ? n->index : 0, root->inner, n->ino,
+				       &d);
 	if (e < 0) {
 		memo_call_end(fs, c, -EIO);
 		return;

@@ -57,9 +57,16 @@ static int reserve(struct memo_fs *fs, struct memo_node *n, const char *key, pid
 		memo_nodes_put(&fs->nodes, own);
 		return back ? 0 : -ESTALE;
 	}
-	struct memo_node_spec s = { .kind = MEMO_NODE_INSTANCE, .view = n->view, .type = n->type, .once = true,
-				    .task = n->task, .version = n->version, .def = o->task, .inputs = o->inputs,
-				    .component = o->component, .demandable = true };
+	struct memo_node_spec s = { .kind = MEMO_NODE_INSTANCE,
+				    .view = n->view,
+				    .type = n->type,
+				    .once = true,
+				    .task = n->task,
+				    .version = n->version,
+				    .def = o->task,
+				    .inputs = o->inputs,
+				    .component = o->component,
+				    .demandable = true };
 	int r = memo_store_ino(fs->store, 1, &s.ino);
 	if (r == 0)
 		r = memo_nodes_make(&fs->nodes, &s, &own, NULL);
@@ -99,8 +106,9 @@ static int open_bytes(struct memo_fs *fs, const struct memo_node *n, struct memo
 	int e = memo_store_open_tree(fs->store, r, &tree, NULL);
 	if (e < 0)
 		return e;
-	e = n->index < memo_tree_count(tree) ? memo_store_open_entry(fs->store, r, memo_tree_entry(tree, n->index), fd_out, NULL)
-					     : -EBADMSG;
+	e = n->index < memo_tree_count(tree)
+		    ? memo_store_open_entry(fs->store, r, memo_tree_entry(tree, n->index), fd_out, NULL)
+		    : -EBADMSG;
 	memo_tree_unref(tree);
 	return e;
 }

@@ -14,20 +14,20 @@ struct memo_parked {
 	struct memo_fs *fs;
 	struct memo_call call;
 	struct memo_node *owner; /* bound by the answer; pinned while refs > 0; may be NULL */
-	bool join;               /* owner is of a "cache": false task */
+	bool join; /* owner is of a "cache": false task */
 	/* Guarded by the park's lock. */
 	struct memo_parked *next, **prev; /* in `all`, while prev != NULL */
-	struct memo_parked *leader;       /* whose demand this waits for; itself for a leader */
+	struct memo_parked *leader; /* whose demand this waits for; itself for a leader */
 	struct memo_parked *watch_next;
 	struct memo_wait *wait; /* of a leader, once it is known */
 	unsigned refs;
-	unsigned waiting;       /* of a leader: unclaimed ones of the group */
-	bool open;              /* of a leader: the answer has not come, others may join */
-	bool dropped;           /* of a leader: memo_runner_drop() was or is being called */
+	unsigned waiting; /* of a leader: unclaimed ones of the group */
+	bool open; /* of a leader: the answer has not come, others may join */
+	bool dropped; /* of a leader: memo_runner_drop() was or is being called */
 	bool claimed;
 	bool watched;
-	bool soft;              /* a signal that must not end the wait was seen */
-	int64_t since_ns;       /* of the signal */
+	bool soft; /* a signal that must not end the wait was seen */
+	int64_t since_ns; /* of the signal */
 };
 
 void memo_park_init(struct memo_park *p)
@@ -337,8 +337,13 @@ static bool enter(struct memo_parked *p, bool *leads_out, int *code_out)
 static void demand(struct memo_parked *p, const struct memo_origin *o, unsigned flags)
 {
 	struct memo_fs *fs = p->fs;
-	struct memo_demand d = { .task = o->task, .inputs = o->inputs, .flags = flags, .uid = p->call.uid, .tid = p->call.tid,
-				 .answer = on_answer, .arg = p };
+	struct memo_demand d = { .task = o->task,
+				 .inputs = o->inputs,
+				 .flags = flags,
+				 .uid = p->call.uid,
+				 .tid = p->call.tid,
+				 .answer = on_answer,
+				 .arg = p };
 	/* What executes for a placeholder in /tasks is published under the placeholder's id. */
 	if (p->owner != NULL && (flags & MEMO_DEMAND_PEEK) == 0)
 		d.ino = p->owner->ino;
@@ -363,8 +368,8 @@ static void demand(struct memo_parked *p, const struct memo_origin *o, unsigned 
 	drop_if_alone(p);
 }
 
-void memo_park_demand(struct memo_fs *fs, const struct memo_call *call, const struct memo_origin *o, struct memo_node *owner,
-		      unsigned flags)
+void memo_park_demand(struct memo_fs *fs, const struct memo_call *call, const struct memo_origin *o,
+		      struct memo_node *owner, unsigned flags)
 {
 	struct memo_parked *p = calloc(1, sizeof *p);
 	if (p == NULL) {

@@ -39,10 +39,10 @@ struct memo_call {
 struct memo_park {
 	struct memo_mutex mu;
 	struct memo_cond cond;
-	struct memo_parked *all;      /* guarded by mu */
+	struct memo_parked *all; /* guarded by mu */
 	struct memo_parked *signalled; /* guarded by mu */
-	bool stop;                    /* guarded by mu */
-	size_t live;                  /* entries, guarded by mu */
+	bool stop; /* guarded by mu */
+	size_t live; /* entries, guarded by mu */
 	bool running;
 	pthread_t thread;
 };
@@ -57,7 +57,7 @@ void memo_park_clear(struct memo_park *p);
 
 /* Demands the result of @o's inputs for @call and sees to the reply (memo_call_resume, or an error). Takes the request
  * and the call's pin. @owner: the node that the result is for, or NULL (asked again, because bytes were gone). */
-void memo_park_demand(struct memo_fs *fs, const struct memo_call *call, const struct memo_origin *o, struct memo_node *owner,
-		      unsigned flags);
+void memo_park_demand(struct memo_fs *fs, const struct memo_call *call, const struct memo_origin *o,
+		      struct memo_node *owner, unsigned flags);
 
 #endif

@@ -34,15 +34,15 @@ struct memo_fs {
 	void (*ended)(void *arg);
 	void *arg;
 	struct fuse_session *session;
-	int fd;      /* the kernel's device; the session closes it */
+	int fd; /* the kernel's device; the session closes it */
 	int stop_fd; /* eventfd: readable when the loop shall end */
 	bool mounted, listening;
 	uint64_t dev;
 	struct memo_handle *handles; /* guarded by mu: open files */
-	struct memo_dir *dirs;       /* guarded by mu: open directories */
+	struct memo_dir *dirs; /* guarded by mu: open directories */
 	uid_t uid;
 	gid_t gid;
-	uint32_t mode;      /* the setting, with the owner's r and x */
+	uint32_t mode; /* the setting, with the owner's r and x */
 	int64_t started_ns; /* wall clock: times of what has none */
 	struct memo_nodes nodes;
 	struct memo_park park;
@@ -51,8 +51,8 @@ struct memo_fs {
 	unsigned threads;
 	struct memo_mutex mu;
 	struct memo_cond cond;
-	bool ready;    /* guarded by mu: INIT came */
-	bool gone;     /* guarded by mu: the kernel ended the connection */
+	bool ready; /* guarded by mu: INIT came */
+	bool gone; /* guarded by mu: the kernel ended the connection */
 	bool stopping; /* guarded by mu */
 };
 
@@ -71,10 +71,10 @@ void memo_attr_text(struct memo_fs *fs, const struct memo_node *n, size_t len, s
 
 struct memo_handle {
 	struct memo_handle *next, **prev; /* guarded by the memo_fs's mu */
-	int fd;                 /* -1: a text */
+	int fd; /* -1: a text */
 	struct memo_blob *blob; /* the text, or NULL: a log (fd may come later) */
 	struct memo_node *node; /* of a log, pinned */
-	struct memo_mutex mu;   /* guards the fd of a log */
+	struct memo_mutex mu; /* guards the fd of a log */
 };
 
 /* What clients of a detached mount still had open at the end. */
@@ -116,7 +116,8 @@ MEMO_MUST int memo_view_key(char *key, size_t size, enum memo_view view, const c
 /* Makes the node and replies with it; fresh ids are taken when @s has none. */
 void memo_view_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, double seconds);
 
-void memo_view_top_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *name); /* view_top.c */
+void memo_view_top_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir,
+			  const char *name); /* view_top.c */
 void memo_view_instance_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *name);
 void memo_view_object_lookup(struct memo_fs *fs, fuse_req_t req, const char *name);
 void memo_view_tree_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *name);
@@ -125,22 +126,25 @@ void memo_view_info_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node 
 struct memo_understood {
 	struct memo_task *task;
 	json_t *inputs;
-	char name[256];     /* canonical */
-	bool identity;      /* an identity handle */
+	char name[256]; /* canonical */
+	bool identity; /* an identity handle */
 	struct memo_id id;
 };
 void memo_understood_clear(struct memo_understood *u);
 MEMO_MUST int memo_view_understand(struct memo_fs *fs, const struct memo_node *dir, const char *component,
 				   struct memo_understood *out);
-void memo_view_info_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const struct memo_understood *u);
-void memo_view_start_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const struct memo_understood *u);
+void memo_view_info_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir,
+			  const struct memo_understood *u);
+void memo_view_start_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir,
+			   const struct memo_understood *u);
 
 /* ---- texts (text.c) ------------------------------------------------------------------------------ */
 
 bool memo_text_is(const struct memo_node *n);
 bool memo_text_is_log(const struct memo_node *n);
 /* The text of a node now: README, /start (starts the work), a file of /info. */
-MEMO_MUST int memo_text_make(struct memo_fs *fs, struct memo_node *n, const struct fuse_ctx *who, struct memo_blob **out);
+MEMO_MUST int memo_text_make(struct memo_fs *fs, struct memo_node *n, const struct fuse_ctx *who,
+			     struct memo_blob **out);
 MEMO_MUST int memo_text_readme(struct memo_fs *fs, struct memo_buf *b);
 /* The size of a growing log now; 0 when there is none. */
 MEMO_MUST int memo_text_log(struct memo_fs *fs, const struct memo_node *n, int *fd_out, uint64_t *size_out);
@@ -160,11 +164,12 @@ struct memo_dir;
 /* A listing of what is below @n (no result directories). */
 MEMO_MUST int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out);
 /* Of a tree's directory: takes the reference of @tree. */
-MEMO_MUST int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t index, uint64_t inner, uint64_t self, struct memo_dir **out);
+MEMO_MUST int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t index, uint64_t inner,
+				 uint64_t self, struct memo_dir **out);
 void memo_dir_close(struct memo_fs *fs, struct memo_dir *d);
 /* Appends entries from @off on as READDIR wants them; *@used_out bytes. */
-MEMO_MUST int memo_dir_read(struct memo_fs *fs, fuse_req_t req, struct memo_dir *d, char *buf, size_t size, off_t off,
-			    size_t *used_out);
+MEMO_MUST int memo_dir_read(struct memo_fs *fs, fuse_req_t req, struct memo_dir *d, char *buf, size_t size,
+			    off_t off, size_t *used_out);
 MEMO_MUST int memo_dir_add(struct memo_dir *d, const char *name, uint64_t ino, mode_t type);
 /* The fixed part of a listing, for view_info.c and view_top.c. */
 MEMO_MUST int memo_view_info_list(struct memo_fs *fs, const struct memo_node *n, struct memo_dir *d);

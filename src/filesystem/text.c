@@ -46,7 +46,8 @@ bool memo_text_is_log(const struct memo_node *n)
 	return strcmp(what, "stderr") == 0 || strcmp(what, "stdout") == 0;
 }
 
-static int make_start(struct memo_fs *fs, const struct memo_origin *o, const struct fuse_ctx *who, struct memo_buf *b)
+static int make_start(struct memo_fs *fs, const struct memo_origin *o, const struct fuse_ctx *who,
+		      struct memo_buf *b)
 {
 	struct memo_demand d = { .task = o->task, .inputs = o->inputs, .uid = who->uid, .tid = who->pid };
 	enum memo_state state;
@@ -83,7 +84,9 @@ int memo_text_log(struct memo_fs *fs, const struct memo_node *n, int *fd_out, ui
 	bool running;
 	int fd = -1;
 	*size_out = 0;
-	int r = o != NULL ? memo_runner_log(fs->runner, o->task, o->inputs, memo_info_names[n->index], &fd, &running) : -ENOENT;
+	int r = o != NULL
+			? memo_runner_log(fs->runner, o->task, o->inputs, memo_info_names[n->index], &fd, &running)
+			: -ENOENT;
 	if (r == -ENOENT) {
 		*fd_out = -1; /* reads as empty until there is one */
 		return 0;
@@ -160,7 +163,8 @@ static void example(struct memo_fs *fs, const struct memo_task *t, struct memo_b
 	size_t shown = 0;
 	for (size_t i = 0; i < t->inputs; i++)
 		if (t->input[i].required)
-			(void)memo_buf_printf(b, "%s%s=<%s>", shown++ > 0 ? "," : "", t->input[i].name, t->input[i].type_text);
+			(void)memo_buf_printf(b, "%s%s=<%s>", shown++ > 0 ? "," : "", t->input[i].name,
+					      t->input[i].type_text);
 	if (shown == 0)
 		(void)memo_buf_puts(b, "@default");
 }
@@ -169,12 +173,16 @@ static void examples(const char *mount, const struct memo_task *t, const char *n
 {
 	bool directory = t->output == MEMO_OUT_DIRECTORY;
 	(void)memo_buf_printf(b, "\nExamples, with the task %s\n\n", t->name);
-	(void)memo_buf_printf(b, "  the result, computed when it is not there yet (the command waits):\n    %s '%s/tasks/%s/latest/%s'\n",
+	(void)memo_buf_printf(b,
+			      "  the result, computed when it is not there yet (the command waits):\n    %s "
+			      "'%s/tasks/%s/latest/%s'\n",
 			      directory ? "ls" : "cat", mount, t->name, name);
-	(void)memo_buf_printf(b, "  only if it is there already:\n    %s '%s/cached/%s/latest/%s'\n", directory ? "ls" : "cat", mount,
-			      t->name, name);
+	(void)memo_buf_printf(b, "  only if it is there already:\n    %s '%s/cached/%s/latest/%s'\n",
+			      directory ? "ls" : "cat", mount, t->name, name);
 	(void)memo_buf_printf(b, "  start it and go on:\n    cat '%s/start/%s/latest/%s'\n", mount, t->name, name);
-	(void)memo_buf_printf(b, "  how it stands, what it says, why it runs:\n    cat '%s/info/%s/latest/%s/state'\n", mount, t->name, name);
+	(void)memo_buf_printf(b,
+			      "  how it stands, what it says, why it runs:\n    cat '%s/info/%s/latest/%s/state'\n",
+			      mount, t->name, name);
 	(void)memo_buf_printf(b, "    tail -f '%s/info/%s/latest/%s/stderr'\n", mount, t->name, name);
 	(void)memo_buf_printf(b, "    cat '%s/info/%s/latest/%s/why'\n", mount, t->name, name);
 	(void)memo_buf_printf(b, "  what is finished:\n    ls %s/tasks/%s/latest\n", mount, t->name);
@@ -202,8 +210,9 @@ static const char readme_tail[] =
 	"  Resource deadlock avoided     the task waits for itself\n"
 	"  Permission denied             it is not cached, and you may not start work here\n"
 	"  Disk quota exceeded           too many of your instances are waiting\n"
-	"  No space left on device       the store is full: memofs gc\n"
-	"  Interrupted system call       the wait was ended (Ctrl-C); the work goes on, memofs cancel PATH stops it\n";
+	"  No space left on device       the store is full; make room\n"
+	"  Interrupted system call       the wait was ended (Ctrl-C); the work goes on, memofs cancel PATH stops "
+	"it\n";
 
 int memo_text_readme(struct memo_fs *fs, struct memo_buf *b)
 {
@@ -213,14 +222,15 @@ int memo_text_readme(struct memo_fs *fs, struct memo_buf *b)
 	if (r < 0)
 		return r;
 	(void)memo_buf_puts(b, readme_head);
-	(void)memo_buf_puts(b, count == 0 ? "\nNo task is registered yet: memofs add DIR, or memofs new NAME to begin one.\n" :
-					    "\nTasks\n\n");
+	(void)memo_buf_puts(
+		b, count == 0 ? "\nNo task is registered yet: memofs add DIR, or memofs new NAME to begin one.\n"
+			      : "\nTasks\n\n");
 	for (size_t i = 0; i < count; i++) {
 		if (i + 1 < count && strcmp(tasks[i]->name, tasks[i + 1]->name) == 0)
 			continue; /* the latest version comes last */
 		const char *text = tasks[i]->description;
-		(void)memo_buf_printf(b, "  %s %s%s%s\n", tasks[i]->name, tasks[i]->version, text != NULL ? ": " : "",
-				      text != NULL ? text : "");
+		(void)memo_buf_printf(b, "  %s %s%s%s\n", tasks[i]->name, tasks[i]->version,
+				      text != NULL ? ": " : "", text != NULL ? text : "");
 	}
 	if (count > 0) {
 		MEMO_AUTO_BUF struct memo_buf name = { 0 };

@@ -15,10 +15,16 @@ static size_t info_count(void)
 	return n;
 }
 
-static struct memo_node_spec spec_below(struct memo_fs *fs, const struct memo_node *dir, const struct memo_origin *o)
+static struct memo_node_spec spec_below(struct memo_fs *fs, const struct memo_node *dir,
+					const struct memo_origin *o)
 {
-	return (struct memo_node_spec){ .view = dir->view, .task = dir->task, .version = dir->version, .def = o->task,
-					.inputs = o->inputs, .component = o->component, .parent = dir->ino,
+	return (struct memo_node_spec){ .view = dir->view,
+					.task = dir->task,
+					.version = dir->version,
+					.def = o->task,
+					.inputs = o->inputs,
+					.component = o->component,
+					.parent = dir->ino,
 					.epoch = atomic_load(&fs->nodes.epoch) };
 }
 
@@ -46,13 +52,15 @@ static void show_named(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir
 		memo_view_entry(fs, req, &base, base.ino != 0 ? MEMO_FOREVER : 0);
 }
 
-void memo_view_info_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const struct memo_understood *u)
+void memo_view_info_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir,
+			  const struct memo_understood *u)
 {
 	struct memo_node_spec s = { .kind = MEMO_NODE_INFO, .type = S_IFDIR };
 	show_named(fs, req, dir, u, &s, 0);
 }
 
-void memo_view_start_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const struct memo_understood *u)
+void memo_view_start_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir,
+			   const struct memo_understood *u)
 {
 	struct memo_node_spec s = { .kind = MEMO_NODE_START, .type = S_IFREG };
 	show_named(fs, req, dir, u, &s, MEMO_INFO_START);
@@ -96,7 +104,8 @@ static int upstream_target(const json_t *item, struct memo_buf *b)
 	return memo_buf_error(b);
 }
 
-static void show_link(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, const char *target, double seconds)
+static void show_link(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, const char *target,
+		      double seconds)
 {
 	s->kind = MEMO_NODE_LINK;
 	s->type = S_IFLNK;
@@ -105,7 +114,8 @@ static void show_link(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec 
 	memo_view_entry(fs, req, s, seconds);
 }
 
-static void lookup_upstream(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const struct memo_origin *o, const char *name)
+static void lookup_upstream(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const struct memo_origin *o,
+			    const char *name)
 {
 	json_t *list = NULL;
 	MEMO_AUTO_BUF struct memo_buf target = { 0 };
@@ -212,7 +222,8 @@ void memo_view_info_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node 
 
 /* ---- listings --------------------------------------------------------------------------------------- */
 
-static int list_upstream(struct memo_fs *fs, const struct memo_node *n, const struct memo_origin *o, struct memo_dir *d)
+static int list_upstream(struct memo_fs *fs, const struct memo_node *n, const struct memo_origin *o,
+			 struct memo_dir *d)
 {
 	json_t *list = NULL;
 	int r = memo_runner_upstream(fs->runner, o->task, o->inputs, &list, NULL);

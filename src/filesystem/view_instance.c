@@ -13,13 +13,16 @@ void memo_understood_clear(struct memo_understood *u)
 	*u = (struct memo_understood){ 0 };
 }
 
-static int handle_inputs(struct memo_fs *fs, const struct memo_node *dir, const char *component, struct memo_understood *u)
+static int handle_inputs(struct memo_fs *fs, const struct memo_node *dir, const char *component,
+			 struct memo_understood *u)
 {
-	int r = memo_store_handle_find(fs->store, dir->task, dir->version, component + 1, &u->inputs, &u->identity, &u->id, NULL);
+	int r = memo_store_handle_find(fs->store, dir->task, dir->version, component + 1, &u->inputs, &u->identity,
+				       &u->id, NULL);
 	return r == -ENOTUNIQ ? -ENOENT : r;
 }
 
-static int understand(struct memo_fs *fs, const struct memo_node *dir, const char *component, struct memo_understood *u)
+static int understand(struct memo_fs *fs, const struct memo_node *dir, const char *component,
+		      struct memo_understood *u)
 {
 	enum memo_component what = memo_path_classify(component);
 	if (what == MEMO_COMP_NONE)
@@ -27,8 +30,8 @@ static int understand(struct memo_fs *fs, const struct memo_node *dir, const cha
 	int r = memo_store_task(fs->store, dir->task, dir->version, &u->task, NULL);
 	if (r < 0)
 		return r;
-	r = what == MEMO_COMP_HANDLE ? handle_inputs(fs, dir, component, u) :
-				       memo_path_inputs(u->task, component, &u->inputs, NULL);
+	r = what == MEMO_COMP_HANDLE ? handle_inputs(fs, dir, component, u)
+				     : memo_path_inputs(u->task, component, &u->inputs, NULL);
 	if (r < 0)
 		return r;
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
@@ -48,7 +51,8 @@ static int understand(struct memo_fs *fs, const struct memo_node *dir, const cha
 	return r;
 }
 
-int memo_view_understand(struct memo_fs *fs, const struct memo_node *dir, const char *component, struct memo_understood *out)
+int memo_view_understand(struct memo_fs *fs, const struct memo_node *dir, const char *component,
+			 struct memo_understood *out)
 {
 	struct memo_understood u = { 0 };
 	int r = understand(fs, dir, component, &u);
@@ -69,7 +73,8 @@ static mode_t promised_type(const struct memo_task *t)
 	return t->output == MEMO_OUT_DIRECTORY ? S_IFDIR : t->output == MEMO_OUT_EXTERNAL ? S_IFLNK : S_IFREG;
 }
 
-static void show_result(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, struct memo_result *r, double seconds)
+static void show_result(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, struct memo_result *r,
+			double seconds)
 {
 	s->type = result_type(r);
 	s->result = r;
@@ -82,7 +87,8 @@ static void show_result(struct memo_fs *fs, fuse_req_t req, struct memo_node_spe
 }
 
 /* Another spelling of the instance. */
-static void show_alias(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, const struct memo_understood *u, double seconds)
+static void show_alias(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s,
+		       const struct memo_understood *u, double seconds)
 {
 	s->kind = MEMO_NODE_LINK;
 	s->type = S_IFLNK;
@@ -94,7 +100,8 @@ static void show_alias(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec
 }
 
 /* @<identity>: a link while the name means that identity, else the result itself. */
-static void show_identity(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, const struct memo_understood *u)
+static void show_identity(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s,
+			  const struct memo_understood *u)
 {
 	struct memo_result *r = NULL;
 	int e = memo_runner_peek(fs->runner, u->task, u->inputs, &r);
@@ -129,7 +136,8 @@ static bool show_ticket(struct memo_fs *fs, fuse_req_t req, const struct memo_no
 	return true;
 }
 
-static void show_canonical(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s, const struct memo_understood *u)
+static void show_canonical(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s,
+			   const struct memo_understood *u)
 {
 	bool changes = memo_runner_volatile(u->task, u->inputs);
 	struct memo_result *r = NULL;
@@ -167,9 +175,17 @@ void memo_view_instance_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_n
 		memo_understood_clear(&u);
 		return;
 	}
-	struct memo_node_spec s = { .kind = MEMO_NODE_INSTANCE, .view = dir->view, .type = promised_type(u.task),
-				    .task = dir->task, .version = dir->version, .def = u.task, .inputs = u.inputs,
-				    .component = u.name, .key = key, .parent = dir->ino, .epoch = epoch };
+	struct memo_node_spec s = { .kind = MEMO_NODE_INSTANCE,
+				    .view = dir->view,
+				    .type = promised_type(u.task),
+				    .task = dir->task,
+				    .version = dir->version,
+				    .def = u.task,
+				    .inputs = u.inputs,
+				    .component = u.name,
+				    .key = key,
+				    .parent = dir->ino,
+				    .epoch = epoch };
 	s.demandable = dir->view == MEMO_VIEW_TASKS;
 	s.once = s.demandable && !u.task->cache;
 	bool canonical = strcmp(u.name, component) == 0;
@@ -197,8 +213,11 @@ void memo_view_object_lookup(struct memo_fs *fs, fuse_req_t req, const char *nam
 	if (e < 0) {
 		memo_reply_error(req, e);
 	} else {
-		struct memo_node_spec s = { .kind = MEMO_NODE_INSTANCE, .view = MEMO_VIEW_OBJECTS, .key = key,
-					    .parent = MEMO_INO_VIEW + MEMO_VIEW_OBJECTS, .epoch = atomic_load(&fs->nodes.epoch) };
+		struct memo_node_spec s = { .kind = MEMO_NODE_INSTANCE,
+					    .view = MEMO_VIEW_OBJECTS,
+					    .key = key,
+					    .parent = MEMO_INO_VIEW + MEMO_VIEW_OBJECTS,
+					    .epoch = atomic_load(&fs->nodes.epoch) };
 		show_result(fs, req, &s, r, 0);
 	}
 	if (r != NULL)
@@ -207,11 +226,17 @@ void memo_view_object_lookup(struct memo_fs *fs, fuse_req_t req, const char *nam
 
 /* ---- inside a directory result -------------------------------------------------------------------- */
 
-static void show_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *root, const struct memo_tree *tree, uint32_t index)
+static void show_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node *root, const struct memo_tree *tree,
+		       uint32_t index)
 {
 	const struct memo_tree_entry *e = memo_tree_entry(tree, index);
-	struct memo_node_spec s = { .ino = root->inner + index, .kind = MEMO_NODE_ENTRY, .view = root->view, .index = index,
-				    .root = root, .size = e->size, .exec = e->type == MEMO_ENTRY_EXEC,
+	struct memo_node_spec s = { .ino = root->inner + index,
+				    .kind = MEMO_NODE_ENTRY,
+				    .view = root->view,
+				    .index = index,
+				    .root = root,
+				    .size = e->size,
+				    .exec = e->type == MEMO_ENTRY_EXEC,
 				    .target = e->type == MEMO_ENTRY_LINK ? e->target : NULL };
 	s.type = e->type == MEMO_ENTRY_DIR ? S_IFDIR : e->type == MEMO_ENTRY_LINK ? S_IFLNK : S_IFREG;
 	struct memo_node *n = NULL;

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-int memo_view_key(char *key, size_t size, enum memo_view view, const char *task, const char *version, const char *component,
-		  const char *inner)
+int memo_view_key(char *key, size_t size, enum memo_view view, const char *task, const char *version,
+		  const char *component, const char *inner)
 {
 	const char *part[] = { memo_view_names[view], task, version, component, inner };
 	size_t used = 0;
@@ -58,8 +58,9 @@ static void lookup_root(struct memo_fs *fs, fuse_req_t req, const char *name)
 	for (unsigned v = 0; v < MEMO_VIEWS; v++) {
 		if (strcmp(name, memo_view_names[v]) != 0)
 			continue;
-		s = (struct memo_node_spec){ .ino = MEMO_INO_VIEW + v, .kind = MEMO_NODE_VIEW, .view = (enum memo_view)v,
-					     .type = S_IFDIR };
+		s = (struct memo_node_spec){
+			.ino = MEMO_INO_VIEW + v, .kind = MEMO_NODE_VIEW, .view = (enum memo_view)v, .type = S_IFDIR
+		};
 		memo_view_entry(fs, req, &s, MEMO_FOREVER);
 		return;
 	}
@@ -81,8 +82,14 @@ static void lookup_task(struct memo_fs *fs, fuse_req_t req, struct memo_node *di
 		memo_reply_error(req, r);
 		return;
 	}
-	struct memo_node_spec s = { .ino = ino + dir->view, .kind = MEMO_NODE_NAME, .view = dir->view, .type = S_IFDIR,
-				    .task = name, .key = key, .parent = dir->ino, .epoch = epoch };
+	struct memo_node_spec s = { .ino = ino + dir->view,
+				    .kind = MEMO_NODE_NAME,
+				    .view = dir->view,
+				    .type = S_IFDIR,
+				    .task = name,
+				    .key = key,
+				    .parent = dir->ino,
+				    .epoch = epoch };
 	memo_view_entry(fs, req, &s, MEMO_FOREVER);
 }
 
@@ -90,8 +97,14 @@ static void lookup_version(struct memo_fs *fs, fuse_req_t req, struct memo_node 
 {
 	char key[MEMO_KEY_BYTES];
 	uint64_t ino;
-	struct memo_node_spec s = { .kind = MEMO_NODE_VERSION, .view = dir->view, .type = S_IFDIR, .task = dir->task,
-				    .version = name, .key = key, .parent = dir->ino, .epoch = atomic_load(&fs->nodes.epoch) };
+	struct memo_node_spec s = { .kind = MEMO_NODE_VERSION,
+				    .view = dir->view,
+				    .type = S_IFDIR,
+				    .task = dir->task,
+				    .version = name,
+				    .key = key,
+				    .parent = dir->ino,
+				    .epoch = atomic_load(&fs->nodes.epoch) };
 	int r = memo_view_key(key, sizeof key, dir->view, dir->task, name, NULL, NULL);
 	if (r == 0 && strcmp(name, "latest") == 0) {
 		char version[MEMO_NAME_MAX + 1];
@@ -142,7 +155,8 @@ static int list_tasks(struct memo_fs *fs, const struct memo_node *n, struct memo
 		}
 		uint64_t ino;
 		/* Versions of a task are side by side. */
-		if ((i == 0 || strcmp(t->name, tasks[i - 1]->name) != 0) && memo_store_name_ino(fs->store, t->name, &ino) == 0)
+		if ((i == 0 || strcmp(t->name, tasks[i - 1]->name) != 0) &&
+		    memo_store_name_ino(fs->store, t->name, &ino) == 0)
 			r = memo_dir_add(d, t->name, ino + n->view, S_IFDIR);
 	}
 	memo_store_tasks_free(tasks, count);

@@ -297,6 +297,8 @@ void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo
 	c->exec = NULL;
 	while (c->waits != NULL) {
 		struct memo_wait *w = c->waits;
+		if (code == -EDEADLK && w->reader != NULL)
+			w->reader->deadlock = true;
 		memo_call_detach(r, w); /* the call's references to it go to the dispatcher */
 		memo_post_answer(r, w);
 	}

@@ -128,7 +128,7 @@ void memo_exec_join(struct memo_runner *r, struct call *c)
 	if (x == NULL) {
 		struct failure *f = (c->flags & MEMO_DEMAND_FORCE) != 0 ? NULL : memo_failure_get(r, &c->identity);
 		if (f != NULL && memo_now_ns() < f->until_ns) {
-			memo_call_fail(r, c, -EIO, &f->err);
+			memo_call_fail(r, c, f->err.code, &f->err);
 			return;
 		}
 		x = exec_new(r, c);
@@ -422,6 +422,9 @@ static void launch(struct memo_runner *r, void *arg)
 		push(r, x, cancelled);
 	} else {
 		x->attempt++;
+		json_decref(x->observed); /* what a failed attempt read does not count */
+		x->observed = NULL;
+		x->deadlock = false;
 	}
 	memo_mutex_unlock(&r->mu);
 	int code = stop ? 0 : write_job(r, x, &err);

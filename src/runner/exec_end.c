@@ -107,7 +107,7 @@ void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo
 		x->next_live->prev_live = x->prev_live;
 	if (code == 0)
 		memo_failure_forget(r, &x->identity);
-	else if (code == -EIO)
+	else if (code == -EIO || code == -EDEADLK)
 		memo_failure_note(r, &x->identity, err);
 	end_calls(r, x, code, res, err);
 	struct call *next;
@@ -221,6 +221,9 @@ static void fail_exec(struct memo_runner *r, struct exec *x, const struct memo_e
 	memo_mutex_lock(&r->mu);
 	bool closing = r->closing;
 	const char *reason = x->cancel_reason;
+	/* a task that failed because it waits for itself: everyone on the cycle is told so */
+	if (x->deadlock && e->status == MEMO_EXIT_FAILED)
+		code = -EDEADLK;
 	memo_mutex_unlock(&r->mu);
 	const char *text = e->message != NULL ? e->message : memo_exit_text(e->status);
 	if (e->status == MEMO_EXIT_CANCELLED) {

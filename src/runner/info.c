@@ -212,7 +212,7 @@ static int origin_text(const struct known *k, struct memo_buf *out)
 		return -ENOENT;
 	MEMO_AUTO_JSON json_t *o = json_copy(origin);
 	(void)json_object_del(o, "command"); /* command.sh says it in a usable form */
-	int code = o == NULL ? -ENOMEM : memo_json_append(o, out);
+	int code = o == NULL ? -ENOMEM : memo_canon_append(o, out, NULL);
 	return code < 0 ? code : memo_buf_putc(out, '\n');
 }
 

@@ -62,7 +62,6 @@ struct user {
 
 struct memo_wait {
 	struct memo_wait *next, **prev; /* in call->waits */
-	struct memo_runner *runner;
 	struct call *call; /* a reference */
 	enum wait_state state;
 	memo_answer_fn *answer;
@@ -70,7 +69,7 @@ struct memo_wait {
 	uid_t uid;
 	struct exec *reader; /* the task whose process asks; a reference; NULL: none */
 	struct memo_wait *next_read; /* in reader->reads */
-	int refs;            /* the owner's, the call's */
+	_Atomic int refs; /* the owner's, the call's; no lock, so that a release may come after the close */
 };
 
 enum call_phase { CALL_HASH, CALL_UPSTREAM, CALL_IDENTITY, CALL_OBSERVED, CALL_EXEC, CALL_DONE };
@@ -133,6 +132,7 @@ struct exec {
 	char *dir;
 	pid_t pid;
 	bool queued, running, cancel, holds_slot, finished;
+	bool deadlock;       /* a read of its own was refused because it closes a cycle */
 	bool parked;         /* the output is there, but the store is full: published when there is room */
 	bool over;           /* the publication of a parked one succeeded */
 	const char *cancel_reason;

@@ -10,8 +10,6 @@
 #include <ctype.h>
 #include <string.h>
 
-#define CODE_DIR "../code/"
-
 struct build {
 	struct memo_store *store;
 	const struct memo_plan *plan;
@@ -136,7 +134,7 @@ static int place_code(struct build *b)
 			return memo_fail(b->err, r, "code file '%s' of task '%s': %s", t->code[i].path, t->name,
 					 memo_strerror(r));
 		char *to = NULL;
-		if (asprintf(&to, "%s%s", t->script != NULL ? CODE_DIR : "", t->code[i].path) < 0)
+		if (asprintf(&to, "%s%s", t->script != NULL ? MEMO_ATTEMPT_CODE : "", t->code[i].path) < 0)
 			to = NULL;
 		struct memo_job_input *p = add_place(b, to, from);
 		if (p == NULL)
@@ -362,7 +360,7 @@ static int build_argv(struct build *b)
 	const struct memo_task *t = b->plan->task;
 	if (t->script != NULL) {
 		char *path = NULL;
-		if (asprintf(&path, CODE_DIR "%s", t->script) < 0)
+		if (asprintf(&path, MEMO_ATTEMPT_CODE "%s", t->script) < 0)
 			path = NULL;
 		return argv_add(b->job, path) < 0 ? oom(b) : 0;
 	}

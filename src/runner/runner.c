@@ -171,9 +171,11 @@ static int demand_locked(struct memo_runner *r, const struct memo_demand *d, con
 	int code = demand_call(r, d, set, &c, err);
 	if (code < 0)
 		return code;
-	if (w->reader != NULL && memo_graph_call_reaches_exec(r, c, w->reader))
+	if (w->reader != NULL && memo_graph_call_reaches_exec(r, c, w->reader)) {
+		w->reader->deadlock = true;
 		code = memo_fail(err, -EDEADLK, "task '%s' waits for itself: its result is needed by the task that reads it",
 				 d->task->name);
+	}
 	if (code == 0) {
 		code = memo_call_attach(r, c, w, set->max_waiting);
 		if (code == -EDQUOT)
@@ -201,7 +203,6 @@ int memo_runner_demand(struct memo_runner *r, const struct memo_demand *d, struc
 	struct memo_wait *w = calloc(1, sizeof *w);
 	if (w == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
-	w->runner = r;
 	w->answer = d->answer;
 	w->arg = d->arg;
 	w->uid = d->uid;

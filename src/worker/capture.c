@@ -35,16 +35,19 @@ static int find_output(struct memo_worker *w, const char *path, char **real_out)
 	int r = real != NULL ? 0 : memo_errno();
 	struct stat st;
 	if (r == -ENOENT && fstatat(w->work, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return memo_worker_fail(w, r, MEMO_EXIT_OUTPUT, "the output '%s' is a symbolic link that leads nowhere", path);
+		return memo_worker_fail(w, r, MEMO_EXIT_OUTPUT,
+					"the output '%s' is a symbolic link that leads nowhere", path);
 	if (r == -ENOENT || r == -ENOTDIR)
-		return memo_worker_fail(w, r, MEMO_EXIT_OUTPUT, "the task ended with status 0 but made no '%s'", path);
+		return memo_worker_fail(w, r, MEMO_EXIT_OUTPUT, "the task ended with status 0 but made no '%s'",
+					path);
 	if (r < 0)
 		return memo_worker_error(w, r, MEMO_EXIT_OUTPUT, "the output '%s' cannot be read: %s", path,
 					 memo_strerror(r));
 	size_t len = strlen(w->work_path);
 	if (strncmp(real, w->work_path, len) != 0 || real[len] != '/')
 		return memo_worker_fail(w, -EINVAL, MEMO_EXIT_OUTPUT,
-					"the output '%s' is a symbolic link to '%s', outside the work directory; write the file itself there",
+					"the output '%s' is a symbolic link to '%s', outside the work directory; "
+					"write the file itself there",
 					path, real);
 	*real_out = strdup(real + len + 1);
 	return *real_out != NULL ? 0 : memo_worker_fail(w, -ENOMEM, MEMO_EXIT_ERROR, "out of memory");
@@ -52,7 +55,8 @@ static int find_output(struct memo_worker *w, const char *path, char **real_out)
 
 static int wrong_kind(struct memo_worker *w, const char *path, const char *wanted)
 {
-	return memo_worker_fail(w, -EINVAL, MEMO_EXIT_OUTPUT, "the output '%s' is not %s, as the task file says", path, wanted);
+	return memo_worker_fail(w, -EINVAL, MEMO_EXIT_OUTPUT, "the output '%s' is not %s, as the task file says",
+				path, wanted);
 }
 
 /* A copy of work/<real> as `output`, with its x bits. */
@@ -142,8 +146,9 @@ static int capture_directory(struct memo_worker *w, const char *path)
 	if (!S_ISDIR(st.st_mode))
 		return wrong_kind(w, path, "a directory");
 	if (strcmp(real, path) != 0)
-		return memo_worker_fail(w, -EINVAL, MEMO_EXIT_OUTPUT,
-					"the output '%s' is a symbolic link to '%s'; write the directory itself there", path, real);
+		return memo_worker_fail(
+			w, -EINVAL, MEMO_EXIT_OUTPUT,
+			"the output '%s' is a symbolic link to '%s'; write the directory itself there", path, real);
 	/* Moving a directory changes its "..", for which its owner needs to be allowed to write. */
 	if ((st.st_mode & 0700) != 0700)
 		(void)fchmodat(w->work, path, 0700, 0);
@@ -166,8 +171,8 @@ static int capture_directory(struct memo_worker *w, const char *path)
 static int not_json(struct memo_worker *w, int code, const char *what, const char *why)
 {
 	bool number = code == -ERANGE || strstr(why, "too big integer") != NULL;
-	return memo_worker_fail(w, code, MEMO_EXIT_OUTPUT, "the output '%s' is not JSON that can be kept: %s%s", what, why,
-				number ? "; print it as a string" : "");
+	return memo_worker_fail(w, code, MEMO_EXIT_OUTPUT, "the output '%s' is not JSON that can be kept: %s%s",
+				what, why, number ? "; print it as a string" : "");
 }
 
 static int canonicalise(struct memo_worker *w, const char *what, const struct memo_buf *text, struct memo_buf *out)
@@ -212,8 +217,9 @@ static int one_path(struct memo_worker *w, struct memo_buf *text)
 		text->data[--text->len] = '\0';
 	const char *path = memo_buf_str(text);
 	if (path[0] != '/' || strlen(path) != text->len || strchr(path, '\n') != NULL || text->len >= PATH_MAX)
-		return memo_worker_fail(w, -EINVAL, MEMO_EXIT_OUTPUT,
-					"the task must print exactly one absolute path, and nothing else, to stdout");
+		return memo_worker_fail(
+			w, -EINVAL, MEMO_EXIT_OUTPUT,
+			"the task must print exactly one absolute path, and nothing else, to stdout");
 	return 0;
 }
 
@@ -257,14 +263,15 @@ static int capture_external(struct memo_worker *w)
 	if (r < 0)
 		return r;
 	if (is_inside(text.data, w->path))
-		return memo_worker_fail(w, -EINVAL, MEMO_EXIT_OUTPUT,
-					"the external result '%s' lies in the work directory, which is removed; write it elsewhere",
-					text.data);
+		return memo_worker_fail(
+			w, -EINVAL, MEMO_EXIT_OUTPUT,
+			"the external result '%s' lies in the work directory, which is removed; write it elsewhere",
+			text.data);
 	struct memo_id tree;
 	r = external_tree(text.data, &tree, &err);
 	if (r == -ENOENT || r == -ENOTDIR)
-		return memo_worker_fail(w, r, MEMO_EXIT_OUTPUT, "the task printed '%s', but there is nothing of that name",
-					text.data);
+		return memo_worker_fail(w, r, MEMO_EXIT_OUTPUT,
+					"the task printed '%s', but there is nothing of that name", text.data);
 	if (r < 0)
 		return output_error(w, r, text.data, &err);
 	p->kind = MEMO_RESULT_EXTERNAL;

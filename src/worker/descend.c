@@ -51,8 +51,9 @@ static int read_stat(pid_t pid, struct process *out)
 	char state;
 	long parent;
 	unsigned long long start;
-	if (p == NULL || sscanf(p + 1, " %c %ld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
-				&state, &parent, &start) != 3)
+	if (p == NULL ||
+	    sscanf(p + 1, " %c %ld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+		   &state, &parent, &start) != 3)
 		return -EINVAL;
 	*out = (struct process){ .pid = pid, .parent = (pid_t)parent, .start = start };
 	return 0;

@@ -141,9 +141,10 @@ static void blame_space(struct memo_worker *w)
 	if (w->exit.status != MEMO_EXIT_FAILED || fstatvfs(w->dir, &v) < 0 || v.f_blocks == 0)
 		return;
 	if (v.f_bavail == 0 || (v.f_files > 0 && v.f_favail == 0))
-		(void)memo_worker_fail(w, -ENOSPC, MEMO_EXIT_SPACE,
-				       "the task failed (status %d) and the disk of '%s' is full; make room there and try again",
-				       w->exit.code, w->path);
+		(void)memo_worker_fail(
+			w, -ENOSPC, MEMO_EXIT_SPACE,
+			"the task failed (status %d) and the disk of '%s' is full; make room there and try again",
+			w->exit.code, w->path);
 }
 
 static void attempt(struct memo_worker *w)
@@ -184,7 +185,8 @@ static int write_exit(struct memo_worker *w, struct memo_err *err)
 
 static int usage(void)
 {
-	(void)fprintf(stderr, "memofs-worker: usage: memofs-worker [--isolation auto|pidns|subreaper] ATTEMPT_DIR\n");
+	(void)fprintf(stderr,
+		      "memofs-worker: usage: memofs-worker [--isolation auto|pidns|subreaper] ATTEMPT_DIR\n");
 	return 1;
 }
 

@@ -20,21 +20,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GRACE_NS (2 * MEMO_NS_PER_S)     /* between SIGTERM and SIGKILL */
-#define INIT_NS (1 * MEMO_NS_PER_S)      /* for init to end the rest before it is killed itself */
-#define GIVE_UP_NS (10 * MEMO_NS_PER_S)  /* for the kernel to end what was killed */
-#define SWEEP_NS (20 * MEMO_NS_PER_MS)   /* between two rounds of killing without a namespace */
+#define GRACE_NS (2 * MEMO_NS_PER_S) /* between SIGTERM and SIGKILL */
+#define INIT_NS (1 * MEMO_NS_PER_S) /* for init to end the rest before it is killed itself */
+#define GIVE_UP_NS (10 * MEMO_NS_PER_S) /* for the kernel to end what was killed */
+#define SWEEP_NS (20 * MEMO_NS_PER_MS) /* between two rounds of killing without a namespace */
 
 enum stage { STAGE_RUNNING, STAGE_SOFT, STAGE_HARD, STAGE_LAST };
 
 struct run {
 	struct memo_worker *w;
 	struct memo_start start;
-	pid_t leader;      /* init, or the task */
-	bool ended;        /* the leader was reaped ... */
-	int status;        /* ... with this wait status */
+	pid_t leader; /* init, or the task */
+	bool ended; /* the leader was reaped ... */
+	int status; /* ... with this wait status */
 	enum stage stage;
-	int64_t deadline;  /* of the stage; 0: none */
+	int64_t deadline; /* of the stage; 0: none */
 	bool timed_out, cancelled;
 };
 
@@ -196,7 +196,8 @@ static int explain_exec(struct memo_worker *w, int error)
 		hint = " (the program that its first line names after #!)";
 	else if (error == ENOEXEC)
 		hint = "; a script must begin with a line such as #!/bin/sh";
-	return memo_worker_fail(w, -error, MEMO_EXIT_FAILED, "cannot run '%s': %s%s", name, memo_strerror(error), hint);
+	return memo_worker_fail(w, -error, MEMO_EXIT_FAILED, "cannot run '%s': %s%s", name, memo_strerror(error),
+				hint);
 }
 
 static int explain_start(struct memo_worker *w, const struct memo_report *m)
@@ -220,14 +221,16 @@ static int judge(struct run *r, int status)
 	x->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	if (r->cancelled)
 		return memo_worker_fail(r->w, -ECANCELED, MEMO_EXIT_CANCELLED,
-					memo_worker_orphaned(r->w) ? "the owner of the task ended, and the task with it" :
-								     "the task was cancelled");
+					memo_worker_orphaned(r->w)
+						? "the owner of the task ended, and the task with it"
+						: "the task was cancelled");
 	if (r->timed_out)
 		return memo_worker_fail(r->w, -ETIMEDOUT, MEMO_EXIT_TIMEOUT,
 					"the task took longer than its limit of %.3g s (requirements.time)",
 					(double)r->w->job.time_ms / 1000);
 	if (x->signal != 0)
-		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task was ended by signal %d (%s)", x->signal,
+		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task was ended by signal %d (%s)",
+					x->signal,
 					sigdescr_np(x->signal) != NULL ? sigdescr_np(x->signal) : "unknown");
 	if (x->code != 0)
 		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task ended with status %d", x->code);
@@ -252,8 +255,9 @@ static int start(struct run *r, bool pidns)
 	r->ended = false;
 	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0)
 		return memo_errno();
-	r->start = (struct memo_start){ .w = r->w, .report_read = fd[0], .report_write = fd[1], .pidns = pidns,
-					.worker = getpid() };
+	r->start = (struct memo_start){
+		.w = r->w, .report_read = fd[0], .report_write = fd[1], .pidns = pidns, .worker = getpid()
+	};
 	r->leader = pidns ? clone_flags(CLONE_NEWPID | CLONE_NEWNS) : fork();
 	if (r->leader == 0 && pidns)
 		memo_init_main(&r->start);
@@ -311,9 +315,11 @@ int memo_worker_run(struct memo_worker *w)
 	if (err == 1)
 		return memo_worker_fail(w, -EPERM, MEMO_EXIT_ERROR, "pid namespaces are refused on this machine");
 	if (err == -ETIMEDOUT)
-		return memo_worker_fail(w, err, MEMO_EXIT_ERROR,
-					"processes of the task cannot be ended; they hang in the kernel or belong to another user");
+		return memo_worker_fail(
+			w, err, MEMO_EXIT_ERROR,
+			"processes of the task cannot be ended; they hang in the kernel or belong to another user");
 	if (err < 0)
-		return memo_worker_error(w, err, MEMO_EXIT_ERROR, "the task was not started: %s", memo_strerror(err));
+		return memo_worker_error(w, err, MEMO_EXIT_ERROR, "the task was not started: %s",
+					 memo_strerror(err));
 	return finish(&r, &rep);
 }

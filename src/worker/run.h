@@ -18,8 +18,8 @@
 
 enum memo_report_kind {
 	MEMO_REPORT_REFUSED, /* init: namespaces or mounts are not allowed here; @value: errno */
-	MEMO_REPORT_START,   /* task: not started; @step says where, @value: errno */
-	MEMO_REPORT_STATUS,  /* init: the task ended; @value: its wait status */
+	MEMO_REPORT_START, /* task: not started; @step says where, @value: errno */
+	MEMO_REPORT_STATUS, /* init: the task ended; @value: its wait status */
 };
 
 enum memo_start_step { MEMO_START_FORK, MEMO_START_FILES, MEMO_START_SESSION, MEMO_START_EXEC };

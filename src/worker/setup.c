@@ -21,14 +21,16 @@
 static int changed(struct memo_worker *w, const struct memo_job_input *in)
 {
 	return memo_worker_fail(w, -ESTALE, MEMO_EXIT_CHANGED,
-				"the input '%s' changed after it was hashed; ask again when nothing writes to it", in->from);
+				"the input '%s' changed after it was hashed; ask again when nothing writes to it",
+				in->from);
 }
 
 static int input_error(struct memo_worker *w, const struct memo_job_input *in, int r)
 {
 	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EAGAIN)
 		return changed(w, in);
-	return memo_worker_error(w, r, MEMO_EXIT_ERROR, "the input '%s' cannot be read: %s", in->from, memo_strerror(r));
+	return memo_worker_error(w, r, MEMO_EXIT_ERROR, "the input '%s' cannot be read: %s", in->from,
+				 memo_strerror(r));
 }
 
 static int64_t nanoseconds(struct timespec t)
@@ -90,8 +92,8 @@ static int copy_input(struct memo_worker *w, const struct memo_job_input *in, in
 	if (r == 0 && fchmod(to, in->exec ? 0555 : 0444) < 0)
 		r = memo_errno();
 	if (r < 0)
-		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "the input '%s' cannot be copied to '%s': %s", in->from,
-					 in->to, memo_strerror(r));
+		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "the input '%s' cannot be copied to '%s': %s",
+					 in->from, in->to, memo_strerror(r));
 	return in->guarded && !memo_id_equal(&id, &in->id) ? changed(w, in) : 0;
 }
 
@@ -99,8 +101,9 @@ static int place_input(struct memo_worker *w, const struct memo_job_input *in)
 {
 	int r = make_parents(w->work, in->to);
 	if (r < 0)
-		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "'%s': cannot make its folder in the work directory: %s",
-					 in->to, memo_strerror(r));
+		return memo_worker_error(w, r, MEMO_EXIT_ERROR,
+					 "'%s': cannot make its folder in the work directory: %s", in->to,
+					 memo_strerror(r));
 	if (!in->trusted || in->copy) {
 		MEMO_AUTO_FD int fd = -1;
 		struct stat st;
@@ -117,8 +120,8 @@ static int place_input(struct memo_worker *w, const struct memo_job_input *in)
 	}
 	if (symlinkat(in->from, w->work, in->to) < 0) {
 		r = memo_errno();
-		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "'%s': cannot be placed in the work directory: %s", in->to,
-					 memo_strerror(r));
+		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "'%s': cannot be placed in the work directory: %s",
+					 in->to, memo_strerror(r));
 	}
 	return 0;
 }
@@ -161,7 +164,8 @@ static int make_environment(struct memo_worker *w)
 	w->envp = calloc(n + 3, sizeof *w->envp);
 	if (w->envp == NULL)
 		return -ENOMEM;
-	if (asprintf(&w->envp[at++], "HOME=%s", w->work_path) < 0 || asprintf(&w->envp[at++], "TMPDIR=%s", w->work_path) < 0) {
+	if (asprintf(&w->envp[at++], "HOME=%s", w->work_path) < 0 ||
+	    asprintf(&w->envp[at++], "TMPDIR=%s", w->work_path) < 0) {
 		w->envp[at - 1] = NULL;
 		return -ENOMEM;
 	}
@@ -188,7 +192,8 @@ static int look_up(int work, const char *path, const char *name, char **out)
 		size_t len = strcspn(path, ":");
 		char *candidate = NULL;
 		struct stat st;
-		int n = len == 0 ? asprintf(&candidate, "./%s", name) : asprintf(&candidate, "%.*s/%s", (int)len, path, name);
+		int n = len == 0 ? asprintf(&candidate, "./%s", name)
+				 : asprintf(&candidate, "%.*s/%s", (int)len, path, name);
 		if (n < 0)
 			return -ENOMEM;
 		if (fstatat(work, candidate, &st, 0) == 0 && S_ISREG(st.st_mode)) {
@@ -219,15 +224,16 @@ static int find_program(struct memo_worker *w)
 	if (r == -ENOMEM)
 		return memo_worker_fail(w, r, MEMO_EXIT_ERROR, "out of memory");
 	w->exit.code = r == -ENOENT ? 127 : 126;
-	return memo_worker_fail(w, r, MEMO_EXIT_FAILED, "cannot run '%s': %s (looked in PATH %s)", name, memo_strerror(r),
-				path);
+	return memo_worker_fail(w, r, MEMO_EXIT_FAILED, "cannot run '%s': %s (looked in PATH %s)", name,
+				memo_strerror(r), path);
 }
 
 int memo_worker_prepare(struct memo_worker *w)
 {
 	int r = mkdirat(w->dir, "work", 0700) < 0 ? memo_errno() : memo_io_open_dir(w->dir, "work", &w->work);
 	if (r < 0)
-		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "'%s': cannot be made: %s", w->work_path, memo_strerror(r));
+		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "'%s': cannot be made: %s", w->work_path,
+					 memo_strerror(r));
 	for (size_t i = 0; i < w->job.inputs; i++) {
 		r = place_input(w, &w->job.input[i]);
 		if (r < 0)

@@ -20,14 +20,14 @@ enum memo_isolation { MEMO_ISOLATION_AUTO, MEMO_ISOLATION_PIDNS, MEMO_ISOLATION_
 
 struct memo_worker {
 	enum memo_isolation isolation; /* what is asked for */
-	int dir;         /* the attempt directory; also the current directory */
-	int work;        /* work/ in it */
-	char *path;      /* the attempt directory, absolute and canonical */
+	int dir; /* the attempt directory; also the current directory */
+	int work; /* work/ in it */
+	char *path; /* the attempt directory, absolute and canonical */
 	char *work_path;
 	struct memo_job job;
 	struct memo_exit exit;
-	char **envp;     /* of the task */
-	char *program;   /* the file to execute: absolute, or relative to work/ */
+	char **envp; /* of the task */
+	char *program; /* the file to execute: absolute, or relative to work/ */
 };
 
 /* Decides the attempt: status and message. Returns @code. */

@@ -336,7 +336,8 @@ static void test_stat(void)
 	MEMO_AUTO_BUF struct memo_buf one = { 0 }, two = { 0 };
 	struct memo_id id, tree_id;
 	put(dir, "f", "a", 0200);
-	const struct timespec old[2] = { { .tv_sec = 1000000000, .tv_nsec = 5 }, { .tv_sec = 1000000000, .tv_nsec = 5 } };
+	const struct timespec old[2] = { { .tv_sec = 1000000000, .tv_nsec = 5 },
+					 { .tv_sec = 1000000000, .tv_nsec = 5 } };
 	CHECK_INT(utimensat(dir, "f", old, 0), 0);
 	CHECK_INT(scan_text(dir, MEMO_TREE_STAT, &one), 0);
 	CHECK_INT(memo_tree_stat_id(dir, "f", &id), 0);

@@ -11,13 +11,26 @@ static void test_job(void)
 	char arg0[] = "echo", arg1[] = "a b\n\xc3\xa9", arg2[] = "\xff\x01%", *argv[] = { arg0, arg1, arg2, NULL };
 	char to[] = "needs/parts/0", from[] = "/data/\xfe", to2[] = "x", path[] = "out/p";
 	struct memo_job_input input[2] = {
-		{ .to = to, .from = from, .exec = true, .copy = true, .guarded = true,
-		  .guard = { UINT64_MAX, UINT64_C(1) << 63, 5, -1, INT64_MAX }, .id = { { 1, 2, 255 } } },
+		{ .to = to,
+		  .from = from,
+		  .exec = true,
+		  .copy = true,
+		  .guarded = true,
+		  .guard = { UINT64_MAX, UINT64_C(1) << 63, 5, -1, INT64_MAX },
+		  .id = { { 1, 2, 255 } } },
 		{ .to = to2, .from = from, .directory = true, .trusted = true },
 	};
-	struct memo_job j = { .attempt = 7, .owner_pid = 4242, .argv = argv, .argc = 3, .input = input, .inputs = 2,
-			      .output = MEMO_OUT_DIRECTORY, .output_path = path, .time_ms = 1500,
-			      .memory_bytes = UINT64_C(1) << 40, .network = true };
+	struct memo_job j = { .attempt = 7,
+			      .owner_pid = 4242,
+			      .argv = argv,
+			      .argc = 3,
+			      .input = input,
+			      .inputs = 2,
+			      .output = MEMO_OUT_DIRECTORY,
+			      .output_path = path,
+			      .time_ms = 1500,
+			      .memory_bytes = UINT64_C(1) << 40,
+			      .network = true };
 	struct memo_job back;
 	struct memo_err err = { 0 };
 	struct memo_buf a = { 0 }, b = { 0 };
@@ -71,7 +84,8 @@ static void test_job_refuses(void)
 		{ "inputs", "[{\"to\":\"/x\",\"from\":\"/a\"}]", "inputs[0]" },
 		{ "inputs", "[{\"to\":\"x\",\"from\":\"a\"}]", "absolute" },
 		{ "inputs", "[{\"to\":\"x\"}]", "'from' is missing" },
-		{ "inputs", "[{\"to\":\"x\",\"from\":\"/a\",\"copy\":true,\"directory\":true}]", "cannot be copied" },
+		{ "inputs", "[{\"to\":\"x\",\"from\":\"/a\",\"copy\":true,\"directory\":true}]",
+		  "cannot be copied" },
 		{ "inputs", "[{\"to\":\"x\",\"from\":\"/a\",\"guard\":{\"dev\":1}}]", "'ino' is missing" },
 		{ "inputs", "{}", "array" },
 		{ "output", "\"Fil\"", "no type of output" },
@@ -82,9 +96,9 @@ static void test_job_refuses(void)
 		{ "memory_bytes", "-5", "negative" },
 	};
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
-		json_t *o = json_pack("{s:i,s:s,s:i,s:i,s:[s],s:{},s:[],s:s,s:i,s:i}", "memofs-job", 1, "identity", HASH_A,
-				      "attempt", 1, "owner_pid", 0, "argv", "true", "env", "inputs", "output", "File",
-				      "time_ms", 0, "memory_bytes", 0);
+		json_t *o = json_pack("{s:i,s:s,s:i,s:i,s:[s],s:{},s:[],s:s,s:i,s:i}", "memofs-job", 1, "identity",
+				      HASH_A, "attempt", 1, "owner_pid", 0, "argv", "true", "env", "inputs",
+				      "output", "File", "time_ms", 0, "memory_bytes", 0);
 		struct memo_job j = { 0 };
 		struct memo_err err = { 0 };
 		char *good = json_dumps(o, 0);
@@ -92,9 +106,9 @@ static void test_job_refuses(void)
 		memo_job_clear(&j);
 		(void)json_object_del(o, row[i].key);
 		char *text = json_dumps(o, JSON_COMPACT), bad[1024];
-		(void)snprintf(bad, sizeof bad, "%.*s%s%s%s%s}", (int)strlen(text) - 1, text, row[i].value != NULL ? ",\"" : "",
-			       row[i].value != NULL ? row[i].key : "", row[i].value != NULL ? "\":" : "",
-			       row[i].value != NULL ? row[i].value : "");
+		(void)snprintf(bad, sizeof bad, "%.*s%s%s%s%s}", (int)strlen(text) - 1, text,
+			       row[i].value != NULL ? ",\"" : "", row[i].value != NULL ? row[i].key : "",
+			       row[i].value != NULL ? "\":" : "", row[i].value != NULL ? row[i].value : "");
 		CHECK_ROW(memo_job_decode(bad, strlen(bad), &j, &err) < 0, bad);
 		CHECK_ROW(strstr(err.text, row[i].text) != NULL, err.text);
 		free(good);
@@ -113,10 +127,20 @@ static void test_exit(void)
 	struct memo_exit back;
 	struct memo_buf b = { 0 };
 	for (int status = MEMO_EXIT_SUCCESS; status <= MEMO_EXIT_ERROR; status++) {
-		struct memo_exit x = { .status = (enum memo_exit_status)status, .code = -1, .signal = 9, .message = message,
-				       .wall_ms = 1, .cpu_ms = 2, .max_rss_kib = 3, .started_ns = 4, .ended_ns = 5,
-				       .host = host, .isolation = isolation };
-		x.produced = (struct memo_produced){ .kind = MEMO_RESULT_EXTERNAL, .hash = { { 7 } }, .size = 6, .path = path };
+		struct memo_exit x = { .status = (enum memo_exit_status)status,
+				       .code = -1,
+				       .signal = 9,
+				       .message = message,
+				       .wall_ms = 1,
+				       .cpu_ms = 2,
+				       .max_rss_kib = 3,
+				       .started_ns = 4,
+				       .ended_ns = 5,
+				       .host = host,
+				       .isolation = isolation };
+		x.produced = (struct memo_produced){
+			.kind = MEMO_RESULT_EXTERNAL, .hash = { { 7 } }, .size = 6, .path = path
+		};
 		memo_buf_reset(&b);
 		CHECK_INT(memo_exit_encode(&x, &b), 0);
 		CHECK_INT(memo_exit_decode(b.data, b.len, &back, &err), 0);
@@ -140,7 +164,8 @@ static void test_exit(void)
 		"{\"memofs-exit\":1,\"status\":\"success\"}",
 		"{\"memofs-exit\":1,\"status\":\"failed\",\"code\":256}",
 		"{\"memofs-exit\":1,\"status\":\"failed\",\"signal\":-1}",
-		"{\"memofs-exit\":1,\"status\":\"success\",\"produced\":{\"kind\":\"file\",\"hash\":\"" HASH_A "\",\"size\":1}}",
+		"{\"memofs-exit\":1,\"status\":\"success\",\"produced\":{\"kind\":\"file\",\"hash\":\"" HASH_A
+		"\",\"size\":1}}",
 		"{\"memofs-exit\":1,\"status\":\"success\",\"produced\":{\"kind\":\"external\",\"hash\":\"" HASH_A
 		"\",\"size\":1,\"entries\":0,\"path\":\"rel\"}}",
 	};

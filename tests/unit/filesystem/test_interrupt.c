@@ -38,7 +38,8 @@ static const struct row {
 	{ "alarm by default kills", 0, B(SIGALRM), 0, 0, 0, MEMO_INTERRUPT_END },
 	{ "usr1 caught", 0, B(SIGUSR1), 0, 0, B(SIGUSR1), MEMO_INTERRUPT_SOFT },
 	{ "usr1 by default kills", 0, B(SIGUSR1), 0, 0, 0, MEMO_INTERRUPT_END },
-	{ "child and term, both caught", 0, B(SIGCHLD) | B(SIGTERM), 0, 0, B(SIGCHLD) | B(SIGTERM), MEMO_INTERRUPT_END },
+	{ "child and term, both caught", 0, B(SIGCHLD) | B(SIGTERM), 0, 0, B(SIGCHLD) | B(SIGTERM),
+	  MEMO_INTERRUPT_END },
 	{ "child caught, usr1 by default", 0, B(SIGCHLD) | B(SIGUSR1), 0, 0, B(SIGCHLD), MEMO_INTERRUPT_END },
 	{ "thread cancellation", B(32), 0, 0, 0, B(32), MEMO_INTERRUPT_END },
 	{ "setuid broadcast", B(33), 0, 0, 0, B(33), MEMO_INTERRUPT_END },
@@ -52,8 +53,9 @@ static void test_masks(void)
 		const struct row *r = &rows[i];
 		char text[512];
 		(void)snprintf(text, sizeof text,
-			       "Name:\tcat\nState:\tS (sleeping)\nSigQ:\t1/2\nSigPnd:\t%016" PRIx64 "\nShdPnd:\t%016" PRIx64
-			       "\nSigBlk:\t%016" PRIx64 "\nSigIgn:\t%016" PRIx64 "\nSigCgt:\t%016" PRIx64 "\nCapInh:\t0\n",
+			       "Name:\tcat\nState:\tS (sleeping)\nSigQ:\t1/2\nSigPnd:\t%016" PRIx64
+			       "\nShdPnd:\t%016" PRIx64 "\nSigBlk:\t%016" PRIx64 "\nSigIgn:\t%016" PRIx64
+			       "\nSigCgt:\t%016" PRIx64 "\nCapInh:\t0\n",
 			       r->own, r->shared, r->blocked, r->ignored, r->caught);
 		CHECK_ROW(memo_interrupt_decide(text) == r->want, r->name);
 	}
@@ -62,10 +64,14 @@ static void test_masks(void)
 static void test_other_texts(void)
 {
 	CHECK_INT(memo_interrupt_decide(""), MEMO_INTERRUPT_GONE);
-	CHECK_INT(memo_interrupt_decide("SigPnd:\t00\nShdPnd:\t00\nSigBlk:\t00\nSigIgn:\t00\n"), MEMO_INTERRUPT_GONE);
-	CHECK_INT(memo_interrupt_decide("SigPnd:\txx\nShdPnd:\t00\nSigBlk:\t00\nSigIgn:\t00\nSigCgt:\t0\n"), MEMO_INTERRUPT_GONE);
+	CHECK_INT(memo_interrupt_decide("SigPnd:\t00\nShdPnd:\t00\nSigBlk:\t00\nSigIgn:\t00\n"),
+		  MEMO_INTERRUPT_GONE);
+	CHECK_INT(memo_interrupt_decide("SigPnd:\txx\nShdPnd:\t00\nSigBlk:\t00\nSigIgn:\t00\nSigCgt:\t0\n"),
+		  MEMO_INTERRUPT_GONE);
 	/* A name that looks like a line. */
-	CHECK_INT(memo_interrupt_decide("Name:\tSigPnd:\nSigPnd:\t100\nShdPnd:\t0\nSigBlk:\t0\nSigIgn:\t0\nSigCgt:\t0"), MEMO_INTERRUPT_END);
+	CHECK_INT(memo_interrupt_decide(
+			  "Name:\tSigPnd:\nSigPnd:\t100\nShdPnd:\t0\nSigBlk:\t0\nSigIgn:\t0\nSigCgt:\t0"),
+		  MEMO_INTERRUPT_END);
 }
 
 static void test_self(void)

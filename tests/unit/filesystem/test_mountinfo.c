@@ -53,7 +53,9 @@ static void test_find(void)
 
 static void test_bad_lines(void)
 {
-	static const char *const bad[] = { "", " ", "1 2 3", "1 2 a:b / /x ro - t s o", "1 2 0:1 / /x ro shared:1 t s o", "1 2 0:1 / /x ro -" };
+	static const char *const bad[] = {
+		"", " ", "1 2 3", "1 2 a:b / /x ro - t s o", "1 2 0:1 / /x ro shared:1 t s o", "1 2 0:1 / /x ro -"
+	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		struct memo_mount m = { 0 };
 		CHECK_ROW(memo_mount_parse(bad[i], strlen(bad[i]), &m) == -EINVAL, bad[i]);
@@ -67,7 +69,10 @@ static void test_options(void)
 	CHECK_INT(memo_mount_options(NULL, &o, &err), 0);
 	CHECK_INT(o.flags, MS_RDONLY | MS_NOSUID | MS_NODEV);
 	CHECK(!o.allow_other);
-	CHECK_INT(memo_mount_options("rw,dev,suid,noauto,user,_netdev,x-systemd.automount,defaults,,comment=a\\,b,fsname=q", &o, &err), 0);
+	CHECK_INT(memo_mount_options(
+			  "rw,dev,suid,noauto,user,_netdev,x-systemd.automount,defaults,,comment=a\\,b,fsname=q",
+			  &o, &err),
+		  0);
 	CHECK_INT(o.flags, MS_RDONLY | MS_NOSUID | MS_NODEV);
 	CHECK_INT(memo_mount_options("allow_other,noexec", &o, &err), 0);
 	CHECK(o.allow_other);
@@ -79,8 +84,8 @@ static void test_options(void)
 
 static void test_lexical(void)
 {
-	static const char *const row[][2] = { { "/a/b", "/a/b" }, { "//a/./b/", "/a/b" }, { "/a/../../b", "/b" }, { "/", "/" }, { "/..", "/" },
-					      { "/a/b/..", "/a" } };
+	static const char *const row[][2] = { { "/a/b", "/a/b" }, { "//a/./b/", "/a/b" }, { "/a/../../b", "/b" },
+					      { "/", "/" },	  { "/..", "/" },	  { "/a/b/..", "/a" } };
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
 		struct memo_buf b = { 0 };
 		CHECK_INT(memo_mount_lexical(row[i][0], &b), 0);

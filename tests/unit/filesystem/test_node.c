@@ -23,8 +23,13 @@ static struct memo_result *result(uint64_t ino, unsigned char hash)
 
 static struct memo_node_spec placeholder(uint64_t ino)
 {
-	return (struct memo_node_spec){ .ino = ino, .kind = MEMO_NODE_INSTANCE, .view = MEMO_VIEW_TASKS, .type = S_IFREG, .key = KEY,
-					.parent = 50, .demandable = true };
+	return (struct memo_node_spec){ .ino = ino,
+					.kind = MEMO_NODE_INSTANCE,
+					.view = MEMO_VIEW_TASKS,
+					.type = S_IFREG,
+					.key = KEY,
+					.parent = 50,
+					.demandable = true };
 }
 
 static struct memo_node *make(struct memo_node_spec s, int want)
@@ -274,8 +279,9 @@ static size_t length(const struct memo_gone *g)
 
 static void test_detach(void)
 {
-	static const char *const keys[] = { "tasks/t", "tasks/t/latest", "tasks/t/1", "tasks/t/1/a=1", "cached/t/1/a=1", "info/t/1/a=1/state",
-					    "tasks/t/10", "tasks/t/10/a=1", "tasks/tt", "tasks/tt/1/a=1" };
+	static const char *const keys[] = { "tasks/t",	      "tasks/t/latest",	    "tasks/t/1",  "tasks/t/1/a=1",
+					    "cached/t/1/a=1", "info/t/1/a=1/state", "tasks/t/10", "tasks/t/10/a=1",
+					    "tasks/tt",	      "tasks/tt/1/a=1" };
 	struct memo_node *n[10];
 	begin();
 	for (unsigned i = 0; i < 10; i++) {

@@ -156,7 +156,9 @@ void attempt_guard(struct memo_job_input *in)
 		die(in->from);
 	in->guarded = true;
 	in->guard = (struct memo_guard){
-		.dev = st.st_dev, .ino = st.st_ino, .size = (uint64_t)st.st_size,
+		.dev = st.st_dev,
+		.ino = st.st_ino,
+		.size = (uint64_t)st.st_size,
 		.mtime_ns = st.st_mtim.tv_sec * MEMO_NS_PER_S + st.st_mtim.tv_nsec,
 		.ctime_ns = st.st_ctim.tv_sec * MEMO_NS_PER_S + st.st_ctim.tv_nsec,
 	};
@@ -178,7 +180,8 @@ pid_t attempt_start(struct attempt *a)
 	if (memo_job_encode(&a->job, &b) < 0 || memo_io_replace(a->fd, "job.json", b.data, b.len, 0600, false) < 0)
 		die("job.json");
 	pid_t pid;
-	char *argv[] = { (char[]){ "memofs-worker" }, (char[]){ "--isolation" }, strdup(fixture_isolation), a->dir, NULL };
+	char *argv[] = { (char[]){ "memofs-worker" }, (char[]){ "--isolation" }, strdup(fixture_isolation), a->dir,
+			 NULL };
 	int r = posix_spawn(&pid, worker_path, NULL, NULL, argv, environ);
 	free(argv[2]);
 	if (r != 0) {

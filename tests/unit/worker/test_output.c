@@ -61,7 +61,8 @@ static void test_refused(void)
 		{ "mkfifo o", MEMO_OUT_FILE, "o", "the output 'o' is not a file, as the task file says" },
 		{ "mkfifo o", MEMO_OUT_JSON, "o", "the output 'o' is not a file, as the task file says" },
 		{ "ln -s /etc/passwd o", MEMO_OUT_FILE, "o",
-		  "the output 'o' is a symbolic link to '/etc/passwd', outside the work directory; write the file itself there" },
+		  "the output 'o' is a symbolic link to '/etc/passwd', outside the work directory; write the file "
+		  "itself there" },
 		{ "ln -s /etc o", MEMO_OUT_FILE, "o/passwd", NULL },
 		{ "ln -s /etc o", MEMO_OUT_DIRECTORY, "o", NULL },
 		{ "ln -s ../job.json o", MEMO_OUT_FILE, "o", NULL },
@@ -69,7 +70,8 @@ static void test_refused(void)
 		{ "mkdir r; ln -s r o", MEMO_OUT_DIRECTORY, "o",
 		  "the output 'o' is a symbolic link to 'r'; write the directory itself there" },
 		{ "mkdir o; mkfifo o/pipe", MEMO_OUT_DIRECTORY, "o",
-		  "the output 'o' cannot be kept: 'pipe' is a FIFO; only files, directories and symbolic links are allowed" },
+		  "the output 'o' cannot be kept: 'pipe' is a FIFO; only files, directories and symbolic links are "
+		  "allowed" },
 		{ "mkdir -p o/s; ln -s /etc/passwd o/s/l", MEMO_OUT_DIRECTORY, "o",
 		  "the output 'o' cannot be kept: 's/l' is a symbolic link to '/etc/passwd', outside the output; "
 		  "copy the file instead, or make a relative link" },
@@ -120,8 +122,10 @@ static void test_directory(void)
 {
 	struct attempt a;
 	struct stat st;
-	attempt_shell(&a, "mkdir -p o/sub/empty; cd o; printf a > a; printf run > sub/run; chmod 700 sub/run; ln a sub/hard; "
-			  "ln -s ../a sub/link; printf s > 'name with %'; chmod 000 a; chmod 500 sub; chmod 555 .");
+	attempt_shell(
+		&a,
+		"mkdir -p o/sub/empty; cd o; printf a > a; printf run > sub/run; chmod 700 sub/run; ln a sub/hard; "
+		"ln -s ../a sub/link; printf s > 'name with %'; chmod 000 a; chmod 500 sub; chmod 555 .");
 	attempt_output(&a, MEMO_OUT_DIRECTORY, "o");
 	CHECK_INT(attempt_run(&a), 0);
 	CHECK_INT(a.exit.status, MEMO_EXIT_SUCCESS);
@@ -145,7 +149,7 @@ static void test_directory(void)
 		const char *path;
 		mode_t mode;
 	} row[] = {
-		{ "output", 0555 },	   { "output/a", 0444 },	{ "output/sub", 0555 },
+		{ "output", 0555 },	     { "output/a", 0444 },	 { "output/sub", 0555 },
 		{ "output/sub/hard", 0444 }, { "output/sub/run", 0555 }, { "output.tree", 0444 },
 	};
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {

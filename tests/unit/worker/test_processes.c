@@ -19,10 +19,22 @@ static char mark[40];
 static void start_stubborn(struct attempt *a, const char *then)
 {
 	char script[600];
-	(void)snprintf(script, sizeof script,
-		       "trap '' TERM; (setsid sh -c 'sleep %s & sleep %s' >/dev/null 2>&1 &) ; sleep %s & echo ready; %s", mark, mark,
-		       mark, then);
+	(void)snprintf(
+		script, sizeof script,
+		"trap '' TERM; (setsid sh -c 'sleep %s & sleep %s' >/dev/null 2>&1 &) ; sleep %s & echo ready; %s",
+		mark, mark, mark, then);
 	attempt_shell(a, script);
+}
+
+/* The shell says "ready" when it has forked them all, not when they have come to their command lines. */
+static bool all_there(void)
+{
+	for (int i = 0; i < 1000; i++) {
+		if (count_marked(mark) >= 4)
+			return true;
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+	return false;
 }
 
 /* A killed process may need a moment to be gone from /proc. */
@@ -81,7 +93,7 @@ static void test_stopped_task(void)
 static void test_left_behind(void)
 {
 	struct attempt a;
-	start_stubborn(&a, "exit 0");
+	start_stubborn(&a, "sleep 0.2; exit 0");
 	CHECK_INT(attempt_run(&a), 0);
 	CHECK_INT(a.exit.status, MEMO_EXIT_SUCCESS);
 	CHECK_STR(attempt_text(&a, "output"), "ready\n");
@@ -95,7 +107,7 @@ static void test_cancel(void)
 	start_stubborn(&a, "wait");
 	pid_t pid = attempt_start(&a);
 	CHECK(attempt_await(&a, "stdout", "ready"));
-	CHECK(count_marked(mark) >= 3);
+	CHECK(all_there());
 	CHECK_INT(kill(pid, SIGTERM), 0);
 	CHECK_INT(attempt_finish(&a, pid), 0);
 	CHECK_INT(a.exit.status, MEMO_EXIT_CANCELLED);
@@ -111,6 +123,7 @@ static void test_cancel_twice(void)
 	start_stubborn(&a, "wait");
 	pid_t pid = attempt_start(&a);
 	CHECK(attempt_await(&a, "stdout", "ready"));
+	CHECK(all_there());
 	int64_t before = memo_now_ns();
 	CHECK_INT(kill(pid, SIGTERM), 0);
 	(void)nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
@@ -128,7 +141,7 @@ static void test_worker_killed(void)
 	start_stubborn(&a, "wait");
 	pid_t pid = attempt_start(&a);
 	CHECK(attempt_await(&a, "stdout", "ready"));
-	CHECK(count_marked(mark) >= 3);
+	CHECK(all_there());
 	CHECK_INT(kill(pid, SIGKILL), 0);
 	CHECK_INT(attempt_finish(&a, pid), -1);
 	CHECK_INT(left_over(), 0);
@@ -148,6 +161,7 @@ static void test_owner_killed(void)
 		_exit(0);
 	}
 	CHECK(attempt_await(&a, "stdout", "ready"));
+	CHECK(all_there());
 	CHECK_INT(kill(owner, SIGKILL), 0);
 	CHECK(waitpid(owner, NULL, 0) == owner);
 	CHECK(attempt_await(&a, "exit.json", "\"cancelled\""));
@@ -176,7 +190,8 @@ static void test_descendants(void)
 {
 	struct attempt a;
 	char script[300];
-	(void)snprintf(script, sizeof script, "(setsid sleep %s >/dev/null 2>&1 &) ; sleep 0.2; echo ready; exec sleep 1000", mark);
+	(void)snprintf(script, sizeof script,
+		       "(setsid sleep %s >/dev/null 2>&1 &) ; sleep 0.2; echo ready; exec sleep 1000", mark);
 	attempt_shell(&a, script);
 	pid_t pid = attempt_start(&a);
 	CHECK(attempt_await(&a, "stdout", "ready"));

@@ -29,7 +29,8 @@ static void test_success(void)
 	CHECK(a.exit.message == NULL);
 	CHECK_STR(attempt_text(&a, "output"), "hello");
 	CHECK_STR(attempt_text(&a, "stderr"), "note\n");
-	CHECK_STR(memo_id_hex(&a.exit.produced.hash, hex), "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+	CHECK_STR(memo_id_hex(&a.exit.produced.hash, hex),
+		  "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
 	CHECK(memo_id_equal(&a.exit.produced.hash, &a.exit.produced.blob));
 	CHECK_INT(a.exit.produced.size, 5);
 	CHECK(!a.exit.produced.exec);
@@ -92,7 +93,8 @@ static void test_cannot_run(void)
 		if (row[i].message != NULL)
 			CHECK_STR(a.exit.message, row[i].message);
 		else
-			CHECK_ROW(a.exit.message != NULL && strstr(a.exit.message, "cannot run '") != NULL, row[i].name);
+			CHECK_ROW(a.exit.message != NULL && strstr(a.exit.message, "cannot run '") != NULL,
+				  row[i].name);
 		attempt_end(&a);
 	}
 }
@@ -100,13 +102,14 @@ static void test_cannot_run(void)
 static void test_argv_bytes(void)
 {
 	struct attempt a;
-	attempt_new(&a, (const char *const[]){ self, "--dump", "a b", "$(touch x); `y` | z", "*", "'\"\\", "", "x\ny",
-					       "\xc3\xa9", "\xff\xfe", NULL });
+	attempt_new(&a, (const char *const[]){ self, "--dump", "a b", "$(touch x); `y` | z", "*", "'\"\\", "",
+					       "x\ny", "\xc3\xa9", "\xff\xfe", NULL });
 	CHECK_INT(attempt_run(&a), 0);
 	CHECK_INT(a.exit.status, MEMO_EXIT_SUCCESS);
 	const char *text = attempt_text(&a, "output");
-	static const char want[] = "arg 612062\narg 2428746f7563682078293b20607960207c207a\narg 2a\narg 27225c\narg \n"
-				   "arg 780a79\narg c3a9\narg fffe\nenv ";
+	static const char want[] =
+		"arg 612062\narg 2428746f7563682078293b20607960207c207a\narg 2a\narg 27225c\narg \n"
+		"arg 780a79\narg c3a9\narg fffe\nenv ";
 	CHECK(strncmp(text, want, strlen(want)) == 0);
 	attempt_end(&a);
 }
@@ -152,10 +155,8 @@ static void test_inputs(void)
 		const char *path;
 		mode_t type, mode;
 	} row[] = {
-		{ "work/run.sh", S_IFREG, 0555 },
-		{ "work/reads.txt", S_IFREG, 0444 },
-		{ "work/needs", S_IFDIR, 0755 },
-		{ "work/needs/parts/0", S_IFLNK, 0777 },
+		{ "work/run.sh", S_IFREG, 0555 }, { "work/reads.txt", S_IFREG, 0444 },
+		{ "work/needs", S_IFDIR, 0755 },  { "work/needs/parts/0", S_IFLNK, 0777 },
 		{ "work/d", S_IFLNK, 0777 },
 	};
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -203,7 +204,8 @@ static void test_changed(void)
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
 		struct attempt a;
 		char command[700];
-		(void)snprintf(command, sizeof command, "cd '%s' && rm -rf in dir && mkdir dir && printf small > dir/in", scratch("."));
+		(void)snprintf(command, sizeof command,
+			       "cd '%s' && rm -rf in dir && mkdir dir && printf small > dir/in", scratch("."));
 		CHECK_INT(system(command), 0);
 		if (row[i].large)
 			write_large(scratch("in"), 'x');
