@@ -50,7 +50,7 @@ elsewhere() {
 @test "text: a changed line executes only the part that it is in, and what follows from it" {
 	path=$(mem path text.total "text=$D/sample.txt")
 	sleep 0.1
-	sed -i '2s/$/ water water water water/' "$D/sample.txt"
+	sed -i '2s/$/ water water water water water water water water/' "$D/sample.txt"
 	has "$(rd "$MNT$path")" water
 	same parts 8 "$(ran_of text.part)"
 	same counts 5 "$(ran_of text.count)"

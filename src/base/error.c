@@ -61,12 +61,6 @@ int memo_fail_prefix(struct memo_err *err, int code, const char *fmt, ...)
 	return memo_fail(err, old_code, "%s: %s", head, old);
 }
 
-int memo_errno(void)
-{
-	int e = errno;
-	return e > 0 ? -e : -EIO;
-}
-
 const char *memo_strerror(int code)
 {
 	const char *s = strerrordesc_np(code < 0 ? -code : code);

@@ -28,8 +28,12 @@ int memo_fail(struct memo_err *err, int code, const char *fmt, ...) MEMO_PRINTF(
 /* Puts "<prefix>: " before the text that is there; returns err->code, or @code where nothing was said. */
 int memo_fail_prefix(struct memo_err *err, int code, const char *fmt, ...) MEMO_PRINTF(3, 4);
 
-/* -errno, never 0: call it right after the system call that failed. */
-int memo_errno(void);
+/* -errno, never 0: call it right after the system call that failed. Inline, so that compilers see that it is negative. */
+static inline int memo_errno(void)
+{
+	int e = errno;
+	return e > 0 ? -e : -EIO;
+}
 
 /* The text of an errno for people ("No such file or directory"); a static string. */
 const char *memo_strerror(int code);

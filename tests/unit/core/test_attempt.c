@@ -81,6 +81,8 @@ static void test_job_refuses(void)
 		{ "env", "{\"A\":1}", "must be a name" },
 		{ "env", "[]", "must be an object" },
 		{ "inputs", "[{\"to\":\"../x\",\"from\":\"/a\"}]", "'../x' is not a path inside" },
+		{ "inputs", "[{\"to\":\"../code/../x\",\"from\":\"/a\"}]", "not a path inside" },
+		{ "inputs", "[{\"to\":\"../code/\",\"from\":\"/a\"}]", "not a path inside" },
 		{ "inputs", "[{\"to\":\"/x\",\"from\":\"/a\"}]", "inputs[0]" },
 		{ "inputs", "[{\"to\":\"x\",\"from\":\"a\"}]", "absolute" },
 		{ "inputs", "[{\"to\":\"x\"}]", "'from' is missing" },

@@ -140,8 +140,8 @@ static void test_inputs(void)
 	write_file(scratch("script"), "#!/bin/sh\ncat reads.txt needs/parts/0 d/in.txt\n");
 	(void)mkdir(scratch("indir"), 0755);
 	write_file(scratch("indir/in.txt"), "deep");
-	attempt_new(&a, (const char *const[]){ "./run.sh", NULL });
-	struct memo_job_input *in = attempt_input(&a, "run.sh", scratch("script"));
+	attempt_new(&a, (const char *const[]){ MEMO_ATTEMPT_CODE "bin/run.sh", NULL });
+	struct memo_job_input *in = attempt_input(&a, MEMO_ATTEMPT_CODE "bin/run.sh", scratch("script"));
 	in->trusted = in->copy = in->exec = true;
 	attempt_guard(attempt_input(&a, "reads.txt", scratch("in.txt")));
 	attempt_input(&a, "needs/parts/0", scratch("in.txt"))->trusted = true;
@@ -155,8 +155,8 @@ static void test_inputs(void)
 		const char *path;
 		mode_t type, mode;
 	} row[] = {
-		{ "work/run.sh", S_IFREG, 0555 }, { "work/reads.txt", S_IFREG, 0444 },
-		{ "work/needs", S_IFDIR, 0755 },  { "work/needs/parts/0", S_IFLNK, 0777 },
+		{ "code/bin/run.sh", S_IFREG, 0555 }, { "work/reads.txt", S_IFREG, 0444 },
+		{ "work/needs", S_IFDIR, 0755 },      { "work/needs/parts/0", S_IFLNK, 0777 },
 		{ "work/d", S_IFLNK, 0777 },
 	};
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
