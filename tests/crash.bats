@@ -64,6 +64,7 @@ crash() {
 @test "everything acknowledged before kill -9 under load is there afterwards" {
 	for round in 1 2 3 4; do
 		touch "$D/acknowledged"
+		workers=""
 		for worker in 1 2 3; do
 			(
 				i=0
@@ -74,10 +75,11 @@ crash() {
 					printf '%s %s\n' "$name" "${out// /_}" >>"$D/acknowledged"
 				done
 			) 3>&- 4>&- &
+			workers="$workers $!"
 		done
 		sleep "0.$((3 + round * 2))"
 		crash
-		wait
+		wait $workers
 		mount_up
 		while read -r name text; do
 			same "$name" "${text//_/ }" "$(cat "$MNT/cached/hello/1/$name")"

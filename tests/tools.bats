@@ -102,7 +102,12 @@ t_python_open() { "$PYTHON" -c 'import sys; sys.stdout.write(open(sys.argv[1]).r
 t_python_mmap() { "$PYTHON" -c 'import mmap,sys; f=open(sys.argv[1],"rb"); m=mmap.mmap(f.fileno(),0,prot=mmap.PROT_READ); sys.stdout.buffer.write(m[:])' "$1"; }
 t_python_shutil() { local s=0; "$PYTHON" -c 'import shutil,sys; shutil.copyfile(sys.argv[1],sys.argv[2])' "$1" "$OUT/c" || s=$?; shown $s "$OUT/c"; }
 t_git_hash() { git hash-object --no-filters "$1"; }
-t_less() { (set -o pipefail; less "$1" | cat); }
+# less writes its messages to stdout and ends with status 0 whatever happens, for a missing file too.
+t_less() {
+	less "$1" >"$OUT/less"
+	if grep -qF ": Input/output error" "$OUT/less"; then return 1; fi
+	cat "$OUT/less"
+}
 t_find() { find "$1" -printf '%s %y\n'; }
 t_ls_l() { (set -o pipefail; ls -lL "$1" | awk '{ print $5 }'); }
 t_du() { (set -o pipefail; du --apparent-size -b "$1" | cut -f1); }

@@ -136,6 +136,16 @@ static bool show_ticket(struct memo_fs *fs, fuse_req_t req, const struct memo_no
 	return true;
 }
 
+/* A hit that was found by looking is shown in /tasks only under a name that is known to mean it: otherwise the demand, which
+ * finds it at once, must write that down, or /info and the listings would not know the name. */
+static bool known_as(struct memo_fs *fs, const struct memo_node_spec *s, const struct memo_result *r)
+{
+	struct memo_named n;
+	return s->view != MEMO_VIEW_TASKS ||
+	       (memo_store_named(fs->store, s->task, s->version, s->component, &n, NULL) == 0 && n.known &&
+		n.state == MEMO_SUCCESS && memo_id_equal(&n.identity, &r->identity));
+}
+
 static void show_canonical(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s,
 			   const struct memo_understood *u)
 {
@@ -144,6 +154,10 @@ static void show_canonical(struct memo_fs *fs, fuse_req_t req, struct memo_node_
 	if (s->once && show_ticket(fs, req, s))
 		return;
 	int e = s->once ? -ENOENT : memo_runner_peek(fs->runner, u->task, u->inputs, &r);
+	if (e == 0 && !known_as(fs, s, r)) {
+		memo_result_unref(r);
+		e = -EAGAIN;
+	}
 	if (e == 0) {
 		show_result(fs, req, s, r, changes || r->observed ? 0 : MEMO_FOREVER);
 		memo_result_unref(r);

@@ -30,7 +30,8 @@ int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice)
 			continue;
 		r = memo_io_remove_tree(s->staging_fd, e->d_name);
 		if (r < 0 && notice != NULL)
-			(void)memo_buf_printf(notice, "staging/%s could not be removed: %s\n", e->d_name, memo_strerror(r));
+			(void)memo_buf_printf(notice, "staging/%s could not be removed: %s\n", e->d_name,
+					      memo_strerror(r));
 	}
 	return 0;
 }
@@ -40,11 +41,13 @@ int memo_store_attempt_new(struct memo_store *s, char **path_out, struct memo_er
 	char name[80];
 	int r;
 	do {
-		(void)snprintf(name, sizeof name, "%s.%llu", s->boot, (unsigned long long)atomic_fetch_add(&s->counter, 1));
+		(void)snprintf(name, sizeof name, "%s.%llu", s->boot,
+			       (unsigned long long)atomic_fetch_add(&s->counter, 1));
 		r = mkdirat(s->staging_fd, name, 0700) < 0 ? memo_errno() : 0;
 	} while (r == -EEXIST);
 	if (r < 0)
-		return memo_fail(err, r, "store '%s': an attempt's directory cannot be made: %s", s->dir, memo_strerror(r));
+		return memo_fail(err, r, "store '%s': an attempt's directory cannot be made: %s", s->dir,
+				 memo_strerror(r));
 	char *path;
 	if (asprintf(&path, "%s/staging/%s", s->dir, name) < 0) {
 		(void)unlinkat(s->staging_fd, name, AT_REMOVEDIR);
@@ -93,13 +96,15 @@ static int keep(int attempt, const char *which, int to, const char *hex, bool wa
 	char name[LOG_NAME];
 	(void)snprintf(name, sizeof name, "%s.%s", hex, which);
 	struct stat st;
-	bool some = wanted && fstatat(attempt, which, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+	bool some = wanted && fstatat(attempt, which, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_size > 0;
 	if (some)
 		return renameat(attempt, which, to, name) < 0 ? memo_errno() : 0;
 	return unlinkat(to, name, 0) < 0 && errno != ENOENT ? memo_errno() : 0;
 }
 
-int memo_store_keep_logs(struct memo_store *s, const struct memo_id *identity, const char *attempt, bool keep_stdout)
+int memo_store_keep_logs(struct memo_store *s, const struct memo_id *identity, const char *attempt,
+			 bool keep_stdout)
 {
 	const char *name = staged(s, attempt);
 	if (name == NULL)

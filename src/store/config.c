@@ -131,9 +131,10 @@ static int check_dirs(const char *v, const char *key, struct memo_err *err)
 	for (const char *p = v;; p++) {
 		size_t len = strcspn(p, ":");
 		if (len == 0 || p[0] != '/')
-			return memo_fail(err, -EINVAL,
-					 "setting '%s': '%.*s' is not an absolute directory; separate them with ':'", key,
-					 (int)(len < 200 ? len : 200), p);
+			return memo_fail(
+				err, -EINVAL,
+				"setting '%s': '%.*s' is not an absolute directory; separate them with ':'", key,
+				(int)(len < 200 ? len : 200), p);
 		p += len;
 		if (*p == '\0')
 			return 0;
@@ -167,8 +168,9 @@ static int check_mode(const char *v, struct memo_err *err)
 	uint32_t mode;
 	if (parse_mode(v, &mode) == 0)
 		return 0;
-	return memo_fail(err, -EINVAL,
-			 "setting 'mode': '%s' is not an octal mode such as 0750 that lets the owner read and enter", v);
+	return memo_fail(
+		err, -EINVAL,
+		"setting 'mode': '%s' is not an octal mode such as 0750 that lets the owner read and enter", v);
 }
 
 static int check_any_group(const char *v, const char *key, struct memo_err *err)
@@ -203,8 +205,8 @@ static int check_backoff(const char *v, struct memo_err *err)
 	int64_t ms;
 	if (parse_backoff(v, &ms) == 0)
 		return 0;
-	return memo_fail(err, -EINVAL, "setting 'failure_backoff': '%s' is not a number of seconds from 0 to %.0f", v,
-			 BACKOFF_MAX_S);
+	return memo_fail(err, -EINVAL, "setting 'failure_backoff': '%s' is not a number of seconds from 0 to %.0f",
+			 v, BACKOFF_MAX_S);
 }
 
 /* In the contract's order. */
@@ -218,7 +220,8 @@ static const struct setting settings[] = {
 	{ "writable", "", "further directories that tasks may write, separated by ':'", check_writable },
 	{ "mode", "0755", "who may see results, as an octal mode of the mount and the store", check_mode },
 	{ "group", NULL, "the group that results belong to", check_group },
-	{ "runners", "", "the group whose members may start work; empty: everyone who may see results", check_runners },
+	{ "runners", "", "the group whose members may start work; empty: everyone who may see results",
+	  check_runners },
 	{ "max_size", "0", "bytes of results that are kept; 0: no limit", check_size },
 	{ "max_waiting", "10000", "instances that one user may have waiting", check_waiting },
 	{ "failure_backoff", "1", "seconds after a failure in which a demand fails at once", check_backoff },
@@ -236,10 +239,11 @@ static const struct setting *find_setting(const char *key, struct memo_err *err)
 		(void)memo_buf_printf(&all, "%s%s", i > 0 ? ", " : "", settings[i].key);
 	}
 	if (n.best != NULL)
-		(void)memo_fail(err, -ENOENT, "setting '%.80s': there is none; did you mean '%s'? They are: %s", key, n.best,
-				memo_buf_str(&all));
+		(void)memo_fail(err, -ENOENT, "setting '%.80s': there is none; did you mean '%s'? They are: %s",
+				key, n.best, memo_buf_str(&all));
 	else
-		(void)memo_fail(err, -ENOENT, "setting '%.80s': there is none; they are: %s", key, memo_buf_str(&all));
+		(void)memo_fail(err, -ENOENT, "setting '%.80s': there is none; they are: %s", key,
+				memo_buf_str(&all));
 	return NULL;
 }
 
@@ -311,7 +315,8 @@ static char *default_text(const struct memo_store *s, const struct setting *d)
 
 /* ---- the file ------------------------------------------------------------------------------------------ */
 
-static const char *set_value_locked(struct memo_store *s, const char *key) MEMO_TSA(requires_capability(s->config.mu));
+static const char *set_value_locked(struct memo_store *s, const char *key)
+	MEMO_TSA(requires_capability(s->config.mu));
 static const char *set_value_locked(struct memo_store *s, const char *key)
 {
 	return memo_json_string(s->config.values, key, NULL);
@@ -337,7 +342,8 @@ int memo_config_load(struct memo_store *s, struct memo_buf *notice, struct memo_
 	if (r < 0 && r != -ENOENT)
 		return memo_fail(err, r, "store '%s': config.json cannot be read: %s", s->dir, memo_strerror(r));
 	if (r == 0 && (memo_json_parse(memo_buf_str(&b), b.len, &file, err) < 0 || !json_is_object(file)))
-		return memo_fail_prefix(err, -EINVAL, "store '%s': config.json is not a JSON object; repair or remove it", s->dir);
+		return memo_fail_prefix(
+			err, -EINVAL, "store '%s': config.json is not a JSON object; repair or remove it", s->dir);
 	if (values == NULL)
 		return memo_fail(err, -ENOMEM, "store '%s': out of memory", s->dir);
 	for (size_t i = 0; i < SETTINGS; i++) {
@@ -407,7 +413,8 @@ static int save_locked(struct memo_store *s, const struct setting *d, const char
 	bool access = strcmp(d->key, "mode") == 0 || strcmp(d->key, "group") == 0;
 	int r = access ? apply_access(s, next) : 0;
 	if (r < 0)
-		return memo_fail(err, r, "setting '%s': '%s' cannot be applied to the store: %s", d->key, value, memo_strerror(r));
+		return memo_fail(err, r, "setting '%s': '%s' cannot be applied to the store: %s", d->key, value,
+				 memo_strerror(r));
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	r = memo_json_append(next, &b);
 	if (r == 0)

@@ -136,10 +136,10 @@ static void remember(struct memo_store *s, const char *path, const struct memo_d
 {
 	char hex[MEMO_HEX_SIZE];
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
-	MEMO_AUTO_JSON json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "dev", (json_int_t)d->guard.dev, "ino",
-					     (json_int_t)d->guard.ino, "size", (json_int_t)d->guard.size, "mtime",
-					     (json_int_t)d->guard.mtime_ns, "ctime", (json_int_t)d->guard.ctime_ns, "sha256",
-					     memo_id_hex(&d->id, hex));
+	MEMO_AUTO_JSON json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "dev", (json_int_t)d->guard.dev,
+					     "ino", (json_int_t)d->guard.ino, "size", (json_int_t)d->guard.size,
+					     "mtime", (json_int_t)d->guard.mtime_ns, "ctime",
+					     (json_int_t)d->guard.ctime_ns, "sha256", memo_id_hex(&d->id, hex));
 	memo_batch_put_json(&b, MEMO_DIGESTS, path, strlen(path), j);
 	int r = memo_manifest_write(s->manifest, &b, false, NULL);
 	if (r == 0)
@@ -158,7 +158,8 @@ static bool below_mount(const struct memo_store *s, const char *path)
 
 static int fail_mount(const char *path, struct memo_err *err)
 {
-	return memo_fail(err, -ELOOP, "'%s': leads into this store's own mount; name the instance instead (/tasks/...)", path);
+	return memo_fail(err, -ELOOP,
+			 "'%s': leads into this store's own mount; name the instance instead (/tasks/...)", path);
 }
 
 /* By O_PATH first: that neither blocks on a FIFO nor asks our own filesystem for more than a look-up, and tells the

@@ -18,17 +18,17 @@
 #define MEMO_STORE_CHECKED ((size_t)1 << 20)
 #define MEMO_STORE_TREES 32
 #define MEMO_STORE_DIGESTS 1024
-#define MEMO_NAME_INOS 8     /* of a task's name */
+#define MEMO_NAME_INOS 8 /* of a task's name */
 #define MEMO_VERSION_INOS 16 /* of a task's version */
-#define MEMO_INFO_INOS 32    /* of an instance's name */
+#define MEMO_INFO_INOS 32 /* of an instance's name */
 #define MEMO_HANDLE_BYTES ((size_t)64 << 20)
 
 /* Results by identity, least recently used last. */
 struct memo_results {
 	struct memo_mutex mu;
-	struct memo_map map;          /* guarded by mu */
-	struct memo_cached *first;    /* guarded by mu */
-	struct memo_cached *last;     /* guarded by mu */
+	struct memo_map map; /* guarded by mu */
+	struct memo_cached *first; /* guarded by mu */
+	struct memo_cached *last; /* guarded by mu */
 	uint64_t era[MEMO_STORE_STRIPES]; /* guarded by mu; grows with each change of a record */
 };
 
@@ -36,8 +36,8 @@ struct memo_results {
 struct memo_checked {
 	struct memo_mutex mu;
 	uint64_t *slot; /* guarded by mu */
-	size_t size;    /* guarded by mu; a power of two or 0 */
-	size_t count;   /* guarded by mu */
+	size_t size; /* guarded by mu; a power of two or 0 */
+	size_t count; /* guarded by mu */
 };
 
 struct memo_trees {
@@ -57,10 +57,10 @@ struct memo_digests {
 
 struct memo_registry {
 	struct memo_mutex change; /* held through a registration or removal, I/O included; outside of mu */
-	struct memo_mutex mu;     /* short: look-ups must not wait for a disk */
+	struct memo_mutex mu; /* short: look-ups must not wait for a disk */
 	struct memo_map names; /* guarded by mu: struct registry_name */
-	uint64_t sequence;     /* guarded by change: of the last registration */
-	uint64_t mark;         /* guarded by mu: of the last walk over needs */
+	uint64_t sequence; /* guarded by change: of the last registration */
+	uint64_t mark; /* guarded by mu: of the last walk over needs */
 };
 
 struct memo_config {
@@ -80,16 +80,16 @@ struct memo_store {
 	int quarantine_fd;
 	char boot[40];
 	_Atomic uint64_t counter; /* for names in staging and quarantine */
-	char *mountpoint;         /* set once, before the mount is served */
+	char *mountpoint; /* set once, before the mount is served */
 	uint64_t mount_dev;
 	struct memo_manifest *manifest;
 
 	struct memo_mutex ino_mu;
-	uint64_t ino_next;  /* guarded by ino_mu */
+	uint64_t ino_next; /* guarded by ino_mu */
 	uint64_t ino_limit; /* guarded by ino_mu: ids below it are reserved durably */
 
 	struct memo_mutex identity_mu[MEMO_STORE_STRIPES]; /* read, change, write of one instance's record */
-	struct memo_mutex name_mu[MEMO_STORE_STRIPES];     /* the same of a name's row */
+	struct memo_mutex name_mu[MEMO_STORE_STRIPES]; /* the same of a name's row */
 
 	struct memo_registry registry;
 	struct memo_config config;
@@ -114,7 +114,8 @@ void memo_config_clear(struct memo_store *s);
 /* ---- record.c ------------------------------------------------------------------------------------- */
 
 /* -ENOENT; the record as it is stored. */
-MEMO_MUST int memo_record_load(struct memo_store *s, const struct memo_id *identity, json_t **out, struct memo_err *err);
+MEMO_MUST int memo_record_load(struct memo_store *s, const struct memo_id *identity, json_t **out,
+			       struct memo_err *err);
 enum memo_state memo_record_state(const json_t *record);
 /* Names the instance in @record. */
 MEMO_MUST int memo_record_describe(json_t *record, const struct memo_instance *i);
@@ -136,8 +137,8 @@ void memo_record_time(int64_t wall_ns, char out[MEMO_TIME_TEXT]);
 /* ---- recover.c ------------------------------------------------------------------------------------ */
 
 /* After opening the manifest: what was in flight becomes PENDING, what is missing comes back from the receipts. */
-MEMO_MUST int memo_recover(struct memo_store *s, enum memo_manifest_found found, bool unclean, struct memo_buf *notice,
-			   struct memo_err *err);
+MEMO_MUST int memo_recover(struct memo_store *s, enum memo_manifest_found found, bool unclean,
+			   struct memo_buf *notice, struct memo_err *err);
 
 /* ---- result.c ------------------------------------------------------------------------------------- */
 

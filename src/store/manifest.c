@@ -41,8 +41,8 @@ enum recovery { TOLERATE_TAIL = 0, POINT_IN_TIME = 2 };
 
 #define FAMILIES (MEMO_TABLES + 1)
 static const char *const family_name[FAMILIES] = {
-	"meta",    "tasks",	    "latest",  "instances", "names",   "history",
-	"runs",	   "run_instances", "objects", "digests",   "handles", "default",
+	"meta", "tasks",	 "latest",  "instances", "names",   "history",
+	"runs", "run_instances", "objects", "digests",	 "handles", "default",
 };
 
 struct memo_manifest {
@@ -55,12 +55,12 @@ struct memo_manifest {
 	rocksdb_writeoptions_t *write_sync;
 
 	pthread_rwlock_t handle; /* shared: use @db; exclusive: replace it */
-	rocksdb_t *db;           /* guarded by handle; NULL while it can not be opened */
-	bool read_only;          /* guarded by handle */
+	rocksdb_t *db; /* guarded by handle; NULL while it can not be opened */
+	bool read_only; /* guarded by handle */
 	rocksdb_column_family_handle_t *family[FAMILIES]; /* guarded by handle */
-	int64_t revived_ns;      /* guarded by handle: when the last reopening was tried */
-	_Atomic bool dead;       /* a write failed since the handle was opened */
-	_Atomic int cause;       /* what it failed with */
+	int64_t revived_ns; /* guarded by handle: when the last reopening was tried */
+	_Atomic bool dead; /* a write failed since the handle was opened */
+	_Atomic int cause; /* what it failed with */
 };
 
 /* ---- errors and keys ----------------------------------------------------------------------------- */
@@ -132,8 +132,8 @@ static char *open_handle(struct memo_manifest *m, enum recovery mode, bool read_
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	m->db = read_only ? rocksdb_open_for_read_only_column_families(m->options, m->path, FAMILIES, family_name,
-								       options, m->family, 0, &text) :
-			    rocksdb_open_column_families(m->options, m->path, FAMILIES, family_name, options,
+								       options, m->family, 0, &text)
+			  : rocksdb_open_column_families(m->options, m->path, FAMILIES, family_name, options,
 							 m->family, &text);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	m->read_only = read_only;
@@ -182,7 +182,8 @@ static int check_place(const char *path, struct memo_err *err)
 		return memo_fail(err, memo_errno(), "manifest '%s': cannot be examined", path);
 	if (fs.f_type == NFS_SUPER_MAGIC)
 		return memo_fail(err, -ENOTSUP,
-				 "manifest '%s': is on NFS, where its locks and syncs do not hold; put the store on a local disk",
+				 "manifest '%s': is on NFS, where its locks and syncs do not hold; put the store "
+				 "on a local disk",
 				 path);
 	return 0;
 }
@@ -226,7 +227,8 @@ static int begin_anew(struct memo_manifest *m, const char *dir, struct memo_err 
 	if (to == NULL)
 		return memo_fail(err, -ENOMEM, "manifest '%s': out of memory", m->path);
 	if (rename(m->path, to) < 0 && errno != ENOENT)
-		return memo_fail(err, memo_errno(), "manifest '%s': is damaged and cannot be moved to quarantine", m->path);
+		return memo_fail(err, memo_errno(), "manifest '%s': is damaged and cannot be moved to quarantine",
+				 m->path);
 	int r = memo_io_mkdir(AT_FDCWD, m->path, 0700);
 	if (r < 0)
 		return memo_fail(err, r, "manifest '%s': cannot be made", m->path);
@@ -243,7 +245,8 @@ static int look(const char *path, bool *exists, bool *litter)
 	*litter = false;
 	for (struct dirent *e = readdir(d); e != NULL && !*exists && !*litter; e = readdir(d)) {
 		size_t len = strlen(e->d_name);
-		*litter = len > 4 && (strcmp(e->d_name + len - 4, ".sst") == 0 || strcmp(e->d_name + len - 4, ".log") == 0);
+		*litter = len > 4 &&
+			  (strcmp(e->d_name + len - 4, ".sst") == 0 || strcmp(e->d_name + len - 4, ".log") == 0);
 	}
 	return 0;
 }
@@ -275,12 +278,14 @@ static int open_first(struct memo_manifest *m, const char *dir, struct memo_buf 
 		MEMO_AUTO_FREE char *to = aside(dir, "log");
 		r = to == NULL ? -ENOMEM : copy_logs(m->path, to);
 		if (r < 0)
-			return memo_fail(err, r, "manifest '%s': is damaged, and its log cannot be copied to quarantine",
+			return memo_fail(err, r,
+					 "manifest '%s': is damaged, and its log cannot be copied to quarantine",
 					 m->path);
 		text = open_handle(m, POINT_IN_TIME, false);
 		if (text == NULL) {
 			*found = MEMO_MANIFEST_SALVAGED;
-			(void)memo_buf_printf(say, "the manifest was opened without the end of its log; a copy is in %s\n", to);
+			(void)memo_buf_printf(
+				say, "the manifest was opened without the end of its log; a copy is in %s\n", to);
 			return 0;
 		}
 		rocksdb_free(text);
@@ -388,7 +393,8 @@ static int acquire(struct memo_manifest *m, struct memo_err *err)
 		(void)pthread_rwlock_unlock(&m->handle);
 		revive(m);
 	}
-	return memo_fail(err, -EIO, "manifest '%s': cannot be opened again after a failed write; look at the disk", m->path);
+	return memo_fail(err, -EIO, "manifest '%s': cannot be opened again after a failed write; look at the disk",
+			 m->path);
 }
 
 static void release(struct memo_manifest *m)
@@ -420,8 +426,8 @@ int memo_manifest_get(struct memo_manifest *m, enum memo_table table, const void
 	return r;
 }
 
-int memo_manifest_get_json(struct memo_manifest *m, enum memo_table table, const void *key, size_t len, json_t **out,
-			   struct memo_err *err)
+int memo_manifest_get_json(struct memo_manifest *m, enum memo_table table, const void *key, size_t len,
+			   json_t **out, struct memo_err *err)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	int r = memo_manifest_get(m, table, key, len, &b, err);
@@ -429,12 +435,12 @@ int memo_manifest_get_json(struct memo_manifest *m, enum memo_table table, const
 		return r;
 	json_t *j;
 	if (memo_json_parse(memo_buf_str(&b), b.len, &j, err) < 0)
-		return memo_fail(err, -EIO, "manifest '%s': a record in '%s' is not JSON; run 'memofs fsck'", m->path,
-				 family_name[table]);
+		return memo_fail(err, -EIO, "manifest '%s': a record in '%s' is not JSON; run 'memofs fsck'",
+				 m->path, family_name[table]);
 	if (!json_is_object(j)) {
 		json_decref(j);
-		return memo_fail(err, -EIO, "manifest '%s': a record in '%s' is not an object; run 'memofs fsck'", m->path,
-				 family_name[table]);
+		return memo_fail(err, -EIO, "manifest '%s': a record in '%s' is not an object; run 'memofs fsck'",
+				 m->path, family_name[table]);
 	}
 	*out = j;
 	return 0;
@@ -507,7 +513,8 @@ void memo_batch_put(struct memo_batch *b, enum memo_table table, const void *key
 	add_op(b, &o, key, value);
 }
 
-void memo_batch_put_json(struct memo_batch *b, enum memo_table table, const void *key, size_t len, const json_t *value)
+void memo_batch_put_json(struct memo_batch *b, enum memo_table table, const void *key, size_t len,
+			 const json_t *value)
 {
 	MEMO_AUTO_FREE char *text = value == NULL ? NULL : memo_json_text(value);
 	if (text == NULL)
@@ -537,7 +544,8 @@ static int apply(struct memo_manifest *m, const struct memo_batch *b, bool sync,
 		const char *key = b->ops.data + at;
 		at += o.key_len;
 		if (o.put)
-			rocksdb_writebatch_put_cf(w, m->family[o.table], key, o.key_len, b->ops.data + at, o.value_len);
+			rocksdb_writebatch_put_cf(w, m->family[o.table], key, o.key_len, b->ops.data + at,
+						  o.value_len);
 		else
 			rocksdb_writebatch_delete_cf(w, m->family[o.table], key, o.key_len);
 		at += o.value_len;

@@ -19,17 +19,17 @@
 #include <stddef.h>
 
 enum memo_table {
-	MEMO_META,          /* "ino", "whole", "active" NUL identity */
-	MEMO_TASKS,         /* name NUL version */
-	MEMO_LATEST,        /* name */
-	MEMO_INSTANCES,     /* identity */
-	MEMO_NAMES,         /* task NUL version NUL component */
-	MEMO_HISTORY,       /* identity, sequence (8 bytes, big-endian) */
+	MEMO_META, /* "ino", "whole", "active" NUL identity */
+	MEMO_TASKS, /* name NUL version */
+	MEMO_LATEST, /* name */
+	MEMO_INSTANCES, /* identity */
+	MEMO_NAMES, /* task NUL version NUL component */
+	MEMO_HISTORY, /* identity, sequence (8 bytes, big-endian) */
 	MEMO_RUNS,
 	MEMO_RUN_INSTANCES,
-	MEMO_OBJECTS,       /* output hash */
-	MEMO_DIGESTS,       /* path */
-	MEMO_HANDLES,       /* task NUL version NUL 64 hex of the inputs digest */
+	MEMO_OBJECTS, /* output hash */
+	MEMO_DIGESTS, /* path */
+	MEMO_HANDLES, /* task NUL version NUL 64 hex of the inputs digest */
 	MEMO_TABLES
 };
 
@@ -38,7 +38,7 @@ struct memo_manifest;
 enum memo_manifest_found {
 	MEMO_MANIFEST_WHOLE,
 	MEMO_MANIFEST_SALVAGED, /* opened without the end of a damaged log: records may be old or missing */
-	MEMO_MANIFEST_EMPTY,    /* made anew */
+	MEMO_MANIFEST_EMPTY, /* made anew */
 };
 
 /* @dir: the store; the database is DIR/db, and what can not be opened is moved to DIR/quarantine.
@@ -63,19 +63,22 @@ void memo_batch_clear(struct memo_batch *b);
 #define MEMO_AUTO_BATCH __attribute__((cleanup(memo_batch_clear)))
 void memo_batch_put(struct memo_batch *b, enum memo_table table, const void *key, size_t len, const void *value,
 		    size_t value_len);
-void memo_batch_put_json(struct memo_batch *b, enum memo_table table, const void *key, size_t len, const json_t *value);
+void memo_batch_put_json(struct memo_batch *b, enum memo_table table, const void *key, size_t len,
+			 const json_t *value);
 void memo_batch_delete(struct memo_batch *b, enum memo_table table, const void *key, size_t len);
 
 /* After an error the batch may or may not be there: whoever cares reads again. */
-MEMO_MUST int memo_manifest_write(struct memo_manifest *m, const struct memo_batch *b, bool sync, struct memo_err *err);
+MEMO_MUST int memo_manifest_write(struct memo_manifest *m, const struct memo_batch *b, bool sync,
+				  struct memo_err *err);
 
 /* Called for each row in key order: 0 goes on, positive ends the scan with success, negative with that error. Must not
  * call the manifest. */
 typedef int memo_row_fn(void *arg, const void *key, size_t len, const void *value, size_t value_len);
 /* Rows whose key begins with @prefix, from @from on (NULL: from the first). Returns what ended it: 0 the last row, or
  * what the callback said. */
-MEMO_MUST int memo_manifest_scan(struct memo_manifest *m, enum memo_table table, const void *prefix, size_t prefix_len,
-				 const void *from, size_t from_len, memo_row_fn *fn, void *arg, struct memo_err *err);
+MEMO_MUST int memo_manifest_scan(struct memo_manifest *m, enum memo_table table, const void *prefix,
+				 size_t prefix_len, const void *from, size_t from_len, memo_row_fn *fn, void *arg,
+				 struct memo_err *err);
 
 /* Appends "a NUL b NUL c"; parts from the first NULL on are left out with the NUL before them. */
 int memo_key(struct memo_buf *k, const char *a, const char *b, const char *c);

@@ -69,9 +69,9 @@ struct find {
 	struct memo_store *store;
 	const char *hex;
 	size_t len;
-	size_t skip;       /* bytes of a handle's key before the digits */
+	size_t skip; /* bytes of a handle's key before the digits */
 	size_t count;
-	json_t *inputs;    /* of the first handle */
+	json_t *inputs; /* of the first handle */
 	struct memo_id *id; /* candidates for an identity */
 	size_t ids;
 };
@@ -126,7 +126,8 @@ static int find_identity(struct memo_store *s, const char *task, const char *ver
 	if (r < 0)
 		return memo_fail(err, -ENOENT, "'@%s': is not a handle; it takes 12 to 64 hex digits", f->hex);
 	f->id = id;
-	r = memo_manifest_scan(s->manifest, MEMO_INSTANCES, NULL, 0, from.byte, sizeof from.byte, take_identity, f, err);
+	r = memo_manifest_scan(s->manifest, MEMO_INSTANCES, NULL, 0, from.byte, sizeof from.byte, take_identity, f,
+			       err);
 	for (size_t i = 0; i < f->ids && r >= 0; i++) {
 		MEMO_AUTO_JSON json_t *record = NULL;
 		r = memo_record_load(s, &id[i], &record, err);
@@ -143,7 +144,8 @@ static int find_identity(struct memo_store *s, const char *task, const char *ver
 }
 
 int memo_store_handle_find(struct memo_store *s, const char *task, const char *version, const char *hex,
-			   json_t **inputs_out, bool *is_identity_out, struct memo_id *identity_out, struct memo_err *err)
+			   json_t **inputs_out, bool *is_identity_out, struct memo_id *identity_out,
+			   struct memo_err *err)
 {
 	struct find f = { .store = s, .hex = hex, .len = strlen(hex) };
 	MEMO_AUTO_JSON json_t *by_identity = NULL;
@@ -162,11 +164,12 @@ int memo_store_handle_find(struct memo_store *s, const char *task, const char *v
 	if (r < 0)
 		return err != NULL && err->code == r ? r : memo_fail(err, r, "handle '@%s': cannot be read", hex);
 	if (identities + f.count == 0)
-		return memo_fail(err, -ENOENT, "'@%s': no instance of %s/%s has that identity or inputs digest", hex, task,
-				 version);
+		return memo_fail(err, -ENOENT, "'@%s': no instance of %s/%s has that identity or inputs digest",
+				 hex, task, version);
 	if (identities + f.count > 1)
-		return memo_fail(err, -ENOTUNIQ, "'@%s': more than one instance of %s/%s begins so; give more digits", hex,
-				 task, version);
+		return memo_fail(err, -ENOTUNIQ,
+				 "'@%s': more than one instance of %s/%s begins so; give more digits", hex, task,
+				 version);
 	*is_identity_out = identities == 1;
 	*identity_out = identity;
 	*inputs_out = memo_json_steal(identities == 1 ? &by_identity : &by_digest);
@@ -202,10 +205,11 @@ int memo_record_name(struct memo_store *s, const struct memo_instance *i, struct
 		return r;
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(&i->identity, hex);
-	if (!fresh && strcmp(memo_json_string(row, "identity", ""), hex) == 0 && json_object_get(row, "failed") == NULL)
+	if (!fresh && strcmp(memo_json_string(row, "identity", ""), hex) == 0 &&
+	    json_object_get(row, "failed") == NULL)
 		return 0;
-	MEMO_AUTO_JSON json_t *next = json_pack("{s:s, s:I, s:I}", "identity", hex, "info", (json_int_t)*info_out, "time",
-						(json_int_t)memo_wall_ns());
+	MEMO_AUTO_JSON json_t *next = json_pack("{s:s, s:I, s:I}", "identity", hex, "info", (json_int_t)*info_out,
+						"time", (json_int_t)memo_wall_ns());
 	memo_batch_put_json(b, MEMO_NAMES, k.data, k.len, next);
 	if (fresh && i->inputs != NULL) {
 		MEMO_AUTO_BUF struct memo_buf h = { 0 };
@@ -339,7 +343,8 @@ int memo_store_named(struct memo_store *s, const char *task, const char *version
 	return r;
 }
 
-int memo_store_named_message(struct memo_store *s, const char *task, const char *version, const char *name, char **out)
+int memo_store_named_message(struct memo_store *s, const char *task, const char *version, const char *name,
+			     char **out)
 {
 	MEMO_AUTO_JSON json_t *row = NULL;
 	int r = load_row(s, task, version, name, &row, NULL);
@@ -362,7 +367,7 @@ int memo_store_named_message(struct memo_store *s, const char *task, const char 
 struct memo_name_iter {
 	struct memo_store *store;
 	struct memo_buf prefix; /* task NUL version NUL */
-	struct memo_buf after;  /* the whole key that was fetched last; empty: none yet */
+	struct memo_buf after; /* the whole key that was fetched last; empty: none yet */
 	json_t *row[ROWS];
 	char name[ROWS][MEMO_COMPONENT_MAX + 1];
 	size_t count;
@@ -416,8 +421,8 @@ static int fetch(struct memo_name_iter *it)
 	it->next = 0;
 	bool begin = it->after.len == 0;
 	const struct memo_buf *from = begin ? &it->prefix : &it->after;
-	int r = memo_manifest_scan(it->store->manifest, MEMO_NAMES, it->prefix.data, it->prefix.len, from->data, from->len,
-				   take_name, it, NULL);
+	int r = memo_manifest_scan(it->store->manifest, MEMO_NAMES, it->prefix.data, it->prefix.len, from->data,
+				   from->len, take_name, it, NULL);
 	if (r < 0) {
 		while (it->count > 0)
 			json_decref(it->row[--it->count]);

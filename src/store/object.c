@@ -66,7 +66,8 @@ static int look_file(int fd, const char *leaf, uint64_t size, bool exec)
 	struct stat st;
 	if (fstatat(fd, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return memo_errno();
-	bool right = S_ISREG(st.st_mode) && (uint64_t)st.st_size == size && (st.st_mode & 0777) == (exec ? 0555 : 0444);
+	bool right = S_ISREG(st.st_mode) && (uint64_t)st.st_size == size &&
+		     (st.st_mode & 0777) == (exec ? 0555 : 0444);
 	return right ? 0 : -EBADMSG;
 }
 
@@ -81,8 +82,8 @@ static int link_or_move(int dirfd, const char *name, int to, const char *leaf)
 	return renameat2(dirfd, name, to, leaf, RENAME_NOREPLACE) < 0 ? memo_errno() : 0;
 }
 
-static int place_file(struct memo_store *s, int dirfd, const char *name, int to, const struct memo_id *id, bool exec,
-		      uint64_t size)
+static int place_file(struct memo_store *s, int dirfd, const char *name, int to, const struct memo_id *id,
+		      bool exec, uint64_t size)
 {
 	enum memo_object_kind kind = exec ? MEMO_OBJECT_EXEC : MEMO_OBJECT_FILE;
 	char object[MEMO_OBJECT_NAME];
@@ -159,7 +160,8 @@ static int compare_entry(int fd, const struct memo_tree_entry *e, bool deep)
 	return -EBADMSG;
 }
 
-static int compare_dir(int fd, const struct memo_tree *t, uint32_t index, bool deep, unsigned depth, struct memo_err *err)
+static int compare_dir(int fd, const struct memo_tree *t, uint32_t index, bool deep, unsigned depth,
+		       struct memo_err *err)
 {
 	const struct memo_tree_entry *dir = memo_tree_entry(t, index);
 	int r = 0;
@@ -264,7 +266,8 @@ int memo_object_link_tree(struct memo_store *s, int dirfd, const char *name, con
 		r = sync_file(dirfd, listing);
 	if (r < 0) {
 		char hex[MEMO_HEX_SIZE];
-		return memo_fail(err, r, "object '%s.d': cannot be stored: %s", memo_id_hex(id, hex), memo_strerror(r));
+		return memo_fail(err, r, "object '%s.d': cannot be stored: %s", memo_id_hex(id, hex),
+				 memo_strerror(r));
 	}
 	return memo_object_link(s, dirfd, listing, id, false, listing_size, err);
 }
@@ -286,7 +289,8 @@ int memo_object_put(struct memo_store *s, const void *data, size_t len, bool exe
 		    struct memo_err *err)
 {
 	char name[96];
-	(void)snprintf(name, sizeof name, "%s.put.%llu", s->boot, (unsigned long long)atomic_fetch_add(&s->counter, 1));
+	(void)snprintf(name, sizeof name, "%s.put.%llu", s->boot,
+		       (unsigned long long)atomic_fetch_add(&s->counter, 1));
 	struct memo_id id;
 	int r = memo_hash_bytes(data, len, &id);
 	if (r == 0)

@@ -16,8 +16,8 @@ void memo_object_name(const struct memo_id *id, enum memo_object_kind kind, char
 
 /* Links @name below @dirfd in as an object; the bytes are durable already. The source stays where it is unless the file
  * system has no hard links. -ENOENT: there is neither the source nor the object. */
-MEMO_MUST int memo_object_link(struct memo_store *s, int dirfd, const char *name, const struct memo_id *id, bool exec,
-			       uint64_t size, struct memo_err *err);
+MEMO_MUST int memo_object_link(struct memo_store *s, int dirfd, const char *name, const struct memo_id *id,
+			       bool exec, uint64_t size, struct memo_err *err);
 /* Moves the frozen directory @name below @dirfd to <id>.d, and only then links @listing in as <id>. A directory that
  * was moved by an earlier try is found there. */
 MEMO_MUST int memo_object_link_tree(struct memo_store *s, int dirfd, const char *name, const char *listing,

@@ -98,7 +98,8 @@ void memo_object_clear(struct memo_store *s)
 /* ---- files ------------------------------------------------------------------------------------------ */
 
 /* @fd: what was opened. -EBADMSG: not the file that is meant. */
-static int check_file(struct memo_store *s, int fd, const struct memo_id *id, uint64_t size, bool exec, uint64_t mark)
+static int check_file(struct memo_store *s, int fd, const struct memo_id *id, uint64_t size, bool exec,
+		      uint64_t mark)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
@@ -214,7 +215,8 @@ static int read_tree(struct memo_store *s, const struct memo_id *id, struct memo
 	return memo_tree_parse(memo_buf_str(&b), b.len, out, NULL);
 }
 
-int memo_store_open_tree(struct memo_store *s, const struct memo_result *r, struct memo_tree **out, struct memo_err *err)
+int memo_store_open_tree(struct memo_store *s, const struct memo_result *r, struct memo_tree **out,
+			 struct memo_err *err)
 {
 	char name[MEMO_OBJECT_NAME];
 	memo_object_name(&r->hash, MEMO_OBJECT_FILE, name);
@@ -278,8 +280,8 @@ static void quarantine_tree(struct memo_store *s, const struct memo_id *id)
 	memo_object_quarantine(s, id, MEMO_OBJECT_DIR);
 }
 
-int memo_store_open_entry(struct memo_store *s, const struct memo_result *r, const struct memo_tree_entry *e, int *fd_out,
-			  struct memo_err *err)
+int memo_store_open_entry(struct memo_store *s, const struct memo_result *r, const struct memo_tree_entry *e,
+			  int *fd_out, struct memo_err *err)
 {
 	if (e->type != MEMO_ENTRY_FILE && e->type != MEMO_ENTRY_EXEC)
 		return memo_fail(err, -EINVAL, "'%s': is not a file", e->path);
@@ -349,7 +351,8 @@ static int examine_file(struct memo_store *s, const struct memo_result *r, bool 
 		e = memo_errno();
 	if (e < 0)
 		return e;
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != r->size || (st.st_mode & 0777) != (r->exec ? 0555 : 0444))
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != r->size ||
+	    (st.st_mode & 0777) != (r->exec ? 0555 : 0444))
 		return -EBADMSG;
 	if (!deep)
 		return 0;

@@ -45,10 +45,11 @@ static int place_file(struct memo_store *s, int attempt, const struct memo_produ
 	if (r < 0 && r != -ENOENT)
 		return memo_fail(err, r, "output: is not the file that exit.json tells of");
 	if (r == 0 && (uint64_t)st.st_size != p->size)
-		return memo_fail(err, -EBADMSG, "output: has %lld bytes, exit.json says %llu", (long long)st.st_size,
-				 (unsigned long long)p->size);
+		return memo_fail(err, -EBADMSG, "output: has %lld bytes, exit.json says %llu",
+				 (long long)st.st_size, (unsigned long long)p->size);
 	if (r == 0 && (st.st_mode & 07777) != (p->exec ? 0555 : 0444))
-		return memo_fail(err, -EBADMSG, "output: its mode is %04o, not frozen", (unsigned)(st.st_mode & 07777));
+		return memo_fail(err, -EBADMSG, "output: its mode is %04o, not frozen",
+				 (unsigned)(st.st_mode & 07777));
 	r = memo_object_link(s, attempt, OUTPUT, &p->blob, p->exec, p->size, err);
 	return r == -ENOENT ? memo_fail(err, -EBADMSG, "output: is missing") : r;
 }
@@ -56,7 +57,8 @@ static int place_file(struct memo_store *s, int attempt, const struct memo_produ
 /* @dir: the output, or what became of it, must be what the listing says. */
 static int verify_tree(int attempt, const struct memo_tree *t, const struct memo_produced *p, struct memo_err *err)
 {
-	if (!memo_id_equal(memo_tree_id(t), &p->hash) || memo_tree_count(t) != p->entries || memo_tree_bytes(t) != p->size)
+	if (!memo_id_equal(memo_tree_id(t), &p->hash) || memo_tree_count(t) != p->entries ||
+	    memo_tree_bytes(t) != p->size)
 		return memo_fail(err, -EBADMSG, "output.tree: is not the listing that exit.json tells of");
 	MEMO_AUTO_FD int dir = -1;
 	int r = memo_io_open_dir(attempt, OUTPUT, &dir);
@@ -74,7 +76,8 @@ static int place_tree(struct memo_store *s, int attempt, const struct memo_produ
 	struct memo_tree *t = NULL;
 	int r = memo_io_read_file(attempt, LISTING, MEMO_TREE_LISTING_BYTES, &b);
 	if (r < 0)
-		return memo_fail(err, r == -ENOENT ? -EBADMSG : r, "output.tree: cannot be read: %s", memo_strerror(r));
+		return memo_fail(err, r == -ENOENT ? -EBADMSG : r, "output.tree: cannot be read: %s",
+				 memo_strerror(r));
 	struct memo_id is;
 	r = memo_hash_bytes(memo_buf_str(&b), b.len, &is);
 	if (r == 0 && !memo_id_equal(&is, &p->hash))
@@ -101,14 +104,15 @@ static int place(struct memo_store *s, const struct memo_publication *p, struct 
 	int r = memo_io_open_dir(AT_FDCWD, p->attempt, &attempt);
 	if (r < 0)
 		return memo_fail(err, r, "attempt '%s': cannot be read: %s", p->attempt, memo_strerror(r));
-	return p->produced->kind == MEMO_RESULT_DIRECTORY ? place_tree(s, attempt, p->produced, err) :
-							    place_file(s, attempt, p->produced, err);
+	return p->produced->kind == MEMO_RESULT_DIRECTORY ? place_tree(s, attempt, p->produced, err)
+							  : place_file(s, attempt, p->produced, err);
 }
 
 /* ---- the record --------------------------------------------------------------------------------------- */
 
 /* The same output under the same identity keeps its node ids, so that nothing the kernel has cached turns stale. */
-static int choose_inos(struct memo_store *s, const struct memo_publication *p, const json_t *old, struct memo_result *res)
+static int choose_inos(struct memo_store *s, const struct memo_publication *p, const json_t *old,
+		       struct memo_result *res)
 {
 	struct memo_id hash;
 	if (memo_id_parse(memo_json_string(old, "hash", ""), &hash) == 0 && memo_id_equal(&hash, &res->hash)) {
@@ -166,7 +170,8 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 	if (r == 0)
 		r = memo_json_set(record, "origin", p->origin == NULL ? json_null() : json_deep_copy(p->origin));
 	if (r == 0)
-		r = memo_json_set(record, "observed", p->observed == NULL ? json_null() : json_deep_copy(p->observed));
+		r = memo_json_set(record, "observed",
+				  p->observed == NULL ? json_null() : json_deep_copy(p->observed));
 	return r;
 }
 
@@ -178,7 +183,8 @@ static int commit_record(struct memo_store *s, const struct memo_publication *p,
 	uint64_t info;
 	int r = fill_record(record, p, res, &b);
 	if (r == -EPROTO)
-		return memo_fail(err, r, "cannot go from %s to SUCCESS", memo_state_text(memo_record_state(record)));
+		return memo_fail(err, r, "cannot go from %s to SUCCESS",
+				 memo_state_text(memo_record_state(record)));
 	if (r < 0)
 		return memo_fail(err, r, "its record cannot be made: %s", memo_strerror(r));
 	r = memo_record_name(s, i, &b, &info, err);
@@ -207,7 +213,8 @@ static int commit_record(struct memo_store *s, const struct memo_publication *p,
 	return r;
 }
 
-static int commit(struct memo_store *s, const struct memo_publication *p, struct memo_result **out, struct memo_err *err)
+static int commit(struct memo_store *s, const struct memo_publication *p, struct memo_result **out,
+		  struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *record = NULL;
 	int r = memo_record_load(s, &p->instance->identity, &record, err);

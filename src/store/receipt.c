@@ -77,7 +77,8 @@ static int remove_durably(int fd, const char *name)
 	return memo_io_sync_dir(fd, ".");
 }
 
-int memo_receipt_write(struct memo_store *s, const struct memo_id *identity, const json_t *record, struct memo_err *err)
+int memo_receipt_write(struct memo_store *s, const struct memo_id *identity, const json_t *record,
+		       struct memo_err *err)
 {
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(identity, hex);

@@ -19,14 +19,15 @@ MEMO_MUST int memo_receipt_read(struct memo_store *s, const struct memo_id *iden
 /* Durable; absence is success. */
 MEMO_MUST int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity);
 
-MEMO_MUST int memo_receipt_task_write(struct memo_store *s, const char *name, const char *version, const json_t *record,
-				      struct memo_err *err);
+MEMO_MUST int memo_receipt_task_write(struct memo_store *s, const char *name, const char *version,
+				      const json_t *record, struct memo_err *err);
 MEMO_MUST int memo_receipt_task_remove(struct memo_store *s, const char *name, const char *version);
 
 /* Each receipt of a result (@names_only: @record is NULL and nothing is read); of a registered task. A damaged one goes to
  * quarantine and counts in *@damaged. A negative return of @fn ends the walk. */
 typedef int memo_receipt_fn(void *arg, const struct memo_id *identity, const json_t *record);
-MEMO_MUST int memo_receipt_each(struct memo_store *s, bool names_only, memo_receipt_fn *fn, void *arg, size_t *damaged);
+MEMO_MUST int memo_receipt_each(struct memo_store *s, bool names_only, memo_receipt_fn *fn, void *arg,
+				size_t *damaged);
 MEMO_MUST int memo_receipt_each_task(struct memo_store *s, memo_receipt_fn *fn, void *arg, size_t *damaged);
 
 #endif

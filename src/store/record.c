@@ -16,8 +16,8 @@
 #define ACTIVE_LEN sizeof ACTIVE /* with the NUL, which separates */
 
 static const char *const state_text[MEMO_STATES] = {
-	[MEMO_PENDING] = "PENDING", [MEMO_SUBMITTED] = "SUBMITTED", [MEMO_RUNNING] = "RUNNING",
-	[MEMO_SUCCESS] = "SUCCESS", [MEMO_FAILED] = "FAILED",	    [MEMO_CANCELLED] = "CANCELLED",
+	[MEMO_PENDING] = "PENDING",   [MEMO_SUBMITTED] = "SUBMITTED", [MEMO_RUNNING] = "RUNNING",
+	[MEMO_SUCCESS] = "SUCCESS",   [MEMO_FAILED] = "FAILED",	      [MEMO_CANCELLED] = "CANCELLED",
 	[MEMO_RETRYING] = "RETRYING",
 };
 
@@ -39,8 +39,10 @@ enum memo_state memo_state_parse(const char *text)
 bool memo_state_legal(enum memo_state from, enum memo_state to)
 {
 	static const unsigned next[MEMO_STATES + 1] = {
-		[MEMO_PENDING] = BIT(PENDING) | BIT(SUBMITTED) | BIT(RUNNING) | BIT(SUCCESS) | BIT(FAILED) | BIT(CANCELLED),
-		[MEMO_SUBMITTED] = BIT(PENDING) | BIT(RUNNING) | BIT(SUCCESS) | BIT(FAILED) | BIT(CANCELLED) | BIT(RETRYING),
+		[MEMO_PENDING] = BIT(PENDING) | BIT(SUBMITTED) | BIT(RUNNING) | BIT(SUCCESS) | BIT(FAILED) |
+				 BIT(CANCELLED),
+		[MEMO_SUBMITTED] = BIT(PENDING) | BIT(RUNNING) | BIT(SUCCESS) | BIT(FAILED) | BIT(CANCELLED) |
+				   BIT(RETRYING),
 		[MEMO_RUNNING] = BIT(PENDING) | BIT(SUCCESS) | BIT(FAILED) | BIT(CANCELLED) | BIT(RETRYING),
 		[MEMO_RETRYING] = BIT(PENDING) | BIT(SUBMITTED) | BIT(RUNNING) | BIT(FAILED) | BIT(CANCELLED),
 		[MEMO_FAILED] = BIT(PENDING),
@@ -96,7 +98,8 @@ int memo_record_describe(json_t *record, const struct memo_instance *i)
 	    memo_json_set(record, "task", json_string(i->task)) < 0 ||
 	    memo_json_set(record, "version", json_string(i->version)) < 0 ||
 	    memo_json_set(record, "name", json_string(i->name)) < 0 ||
-	    memo_json_set(record, "inputs", share(i->inputs)) < 0 || memo_json_set(record, "key", share(i->key)) < 0 ||
+	    memo_json_set(record, "inputs", share(i->inputs)) < 0 ||
+	    memo_json_set(record, "key", share(i->key)) < 0 ||
 	    memo_json_set(record, "upstream", share(i->upstream)) < 0)
 		return -ENOMEM;
 	return 0;
@@ -137,11 +140,12 @@ static int append_history(const struct memo_id *identity, int64_t sequence, enum
 {
 	char when[MEMO_TIME_TEXT];
 	memo_record_time(memo_wall_ns(), when);
-	MEMO_AUTO_JSON json_t *row =
-		json_pack("{s:s, s:s?, s:s, s:s?, s:s?, s:s?, s:s?}", "time", when, "from",
-			  from == MEMO_STATES ? NULL : memo_state_text(from), "to", memo_state_text(t->to), "reason",
-			  t->reason, "run", t->run, "executor", t->executor, "job", t->job);
-	if (row == NULL || memo_json_set(row, "exit", t->exit_code < 0 ? json_null() : json_integer(t->exit_code)) < 0)
+	MEMO_AUTO_JSON json_t *row = json_pack("{s:s, s:s?, s:s, s:s?, s:s?, s:s?, s:s?}", "time", when, "from",
+					       from == MEMO_STATES ? NULL : memo_state_text(from), "to",
+					       memo_state_text(t->to), "reason", t->reason, "run", t->run,
+					       "executor", t->executor, "job", t->job);
+	if (row == NULL ||
+	    memo_json_set(row, "exit", t->exit_code < 0 ? json_null() : json_integer(t->exit_code)) < 0)
 		return -ENOMEM;
 	memo_record_history(identity, sequence, row, b);
 	return 0;
@@ -204,7 +208,8 @@ static int transition(struct memo_store *s, const struct memo_instance *i, const
 	MEMO_AUTO_JSON json_t *record = NULL;
 	int r = memo_record_load(s, &i->identity, &record, err);
 	if (r == -ENOENT)
-		r = (record = json_object()) == NULL ? memo_fail(err, -ENOMEM, "store '%s': out of memory", s->dir) : 0;
+		r = (record = json_object()) == NULL ? memo_fail(err, -ENOMEM, "store '%s': out of memory", s->dir)
+						     : 0;
 	if (r < 0)
 		return r;
 	if (t->to == MEMO_SUCCESS && !json_is_object(json_object_get(record, "result")))
@@ -262,8 +267,8 @@ int memo_store_history(struct memo_store *s, const struct memo_id *identity, jso
 	MEMO_AUTO_JSON json_t *rows = json_array();
 	if (rows == NULL)
 		return memo_fail(err, -ENOMEM, "store '%s': out of memory", s->dir);
-	int r = memo_manifest_scan(s->manifest, MEMO_HISTORY, identity->byte, sizeof identity->byte, NULL, 0, take_row, rows,
-				   err);
+	int r = memo_manifest_scan(s->manifest, MEMO_HISTORY, identity->byte, sizeof identity->byte, NULL, 0,
+				   take_row, rows, err);
 	if (r < 0)
 		return memo_fail(err, r, "instance %s: its history cannot be read", memo_id_hex(identity, hex));
 	*out = memo_json_steal(&rows);

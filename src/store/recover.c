@@ -32,7 +32,8 @@ struct recovery {
 /* ---- adopting one receipt ------------------------------------------------------------------------------- */
 
 /* The name means what was produced last under it. */
-static int adopt_name(struct recovery *x, const json_t *receipt, const struct memo_result *res, struct memo_batch *b)
+static int adopt_name(struct recovery *x, const json_t *receipt, const struct memo_result *res,
+		      struct memo_batch *b)
 {
 	const char *task = memo_json_string(receipt, "task", NULL);
 	const char *version = memo_json_string(receipt, "version", NULL);
@@ -48,9 +49,9 @@ static int adopt_name(struct recovery *x, const json_t *receipt, const struct me
 		return r;
 	if (r == -ENOENT || memo_json_int(old, "time", 0) < res->mtime_ns) {
 		char hex[MEMO_HEX_SIZE];
-		MEMO_AUTO_JSON json_t *row = json_pack("{s:s, s:I, s:I}", "identity", memo_id_hex(&res->identity, hex), "info",
-						       (json_int_t)memo_json_int(receipt, "info", 0), "time",
-						       (json_int_t)res->mtime_ns);
+		MEMO_AUTO_JSON json_t *row =
+			json_pack("{s:s, s:I, s:I}", "identity", memo_id_hex(&res->identity, hex), "info",
+				  (json_int_t)memo_json_int(receipt, "info", 0), "time", (json_int_t)res->mtime_ns);
 		memo_batch_put_json(b, MEMO_NAMES, k.data, k.len, row);
 	}
 	const json_t *inputs = json_object_get(receipt, "inputs");
@@ -69,9 +70,9 @@ static int adopt_history(const struct memo_id *identity, int64_t sequence, const
 {
 	char when[MEMO_TIME_TEXT];
 	memo_record_time(memo_wall_ns(), when);
-	MEMO_AUTO_JSON json_t *row = json_pack("{s:s, s:s?, s:s, s:s, s:n, s:n, s:n, s:n}", "time", when, "from", from, "to",
-					       "SUCCESS", "reason", "put back from its receipt", "run", "executor", "job",
-					       "exit");
+	MEMO_AUTO_JSON json_t *row = json_pack("{s:s, s:s?, s:s, s:s, s:n, s:n, s:n, s:n}", "time", when, "from",
+					       from, "to", "SUCCESS", "reason", "put back from its receipt", "run",
+					       "executor", "job", "exit");
 	if (row == NULL)
 		return -ENOMEM;
 	memo_record_history(identity, sequence, row, b);
@@ -174,7 +175,8 @@ static int end_one(struct recovery *x, const struct memo_id *id)
 		struct memo_transition t = { .to = MEMO_PENDING, .reason = "the daemon ended", .exit_code = -1 };
 		r = memo_record_step(record, id, &t, &b);
 		if (r < 0)
-			return memo_fail(x->err, r, "store '%s': a record cannot be changed: %s", s->dir, memo_strerror(r));
+			return memo_fail(x->err, r, "store '%s': a record cannot be changed: %s", s->dir,
+					 memo_strerror(r));
 		memo_batch_put_json(&b, MEMO_INSTANCES, id->byte, sizeof id->byte, record);
 	}
 	return memo_manifest_write(s->manifest, &b, false, x->err);
@@ -188,7 +190,8 @@ static int end_active(struct recovery *x)
 	int r;
 	do {
 		a->count = 0;
-		r = memo_manifest_scan(x->store->manifest, MEMO_META, ACTIVE, ACTIVE_LEN, NULL, 0, take_active, a, x->err);
+		r = memo_manifest_scan(x->store->manifest, MEMO_META, ACTIVE, ACTIVE_LEN, NULL, 0, take_active, a,
+				       x->err);
 		for (size_t i = 0; i < a->count && r >= 0; i++) {
 			int e = end_one(x, &a->id[i]);
 			r = e < 0 ? e : r;
@@ -205,7 +208,8 @@ static int see_name(void *arg, const struct memo_id *identity, const json_t *non
 	(void)none;
 	struct recovery *x = arg;
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	int r = memo_manifest_get(x->store->manifest, MEMO_INSTANCES, identity->byte, sizeof identity->byte, &b, x->err);
+	int r = memo_manifest_get(x->store->manifest, MEMO_INSTANCES, identity->byte, sizeof identity->byte, &b,
+				  x->err);
 	if (r != -ENOENT)
 		return r;
 	MEMO_AUTO_JSON json_t *receipt = NULL;

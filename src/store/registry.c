@@ -26,7 +26,8 @@ static void free_version(struct registry_version *v)
 	free(v);
 }
 
-static struct registry_name *name_locked(struct memo_store *s, const char *name) MEMO_TSA(requires_capability(s->registry.mu));
+static struct registry_name *name_locked(struct memo_store *s, const char *name)
+	MEMO_TSA(requires_capability(s->registry.mu));
 static struct registry_name *name_locked(struct memo_store *s, const char *name)
 {
 	struct memo_map_link *l = memo_map_get(&s->registry.names, name, strlen(name));
@@ -47,7 +48,8 @@ struct registry_version *memo_registry_find_locked(struct memo_store *s, const c
 	return NULL;
 }
 
-static void drop_name_locked(struct memo_store *s, struct registry_name *n) MEMO_TSA(requires_capability(s->registry.mu));
+static void drop_name_locked(struct memo_store *s, struct registry_name *n)
+	MEMO_TSA(requires_capability(s->registry.mu));
 static void drop_name_locked(struct memo_store *s, struct registry_name *n)
 {
 	memo_map_remove(&s->registry.names, &n->link);
@@ -84,7 +86,8 @@ static int install_locked(struct memo_store *s, struct registry_version *v, uint
 	bool fresh = n == NULL;
 	if (fresh)
 		n = new_name_locked(s, v->task->name, name_ino);
-	struct registry_version **grown = n == NULL ? NULL : realloc(n->version, (n->count + 1) * sizeof(*n->version));
+	struct registry_version **grown = n == NULL ? NULL
+						    : realloc(n->version, (n->count + 1) * sizeof(*n->version));
 	if (grown == NULL) {
 		if (fresh && n != NULL)
 			drop_name_locked(s, n);
@@ -153,7 +156,8 @@ static int version_from_record(json_t *record, struct registry_version **out, st
 	struct memo_id fingerprint;
 	int r = memo_task_from_json(json_object_get(record, "definition"), label, &v->task, err);
 	if (r == 0)
-		r = memo_id_parse(memo_json_string(json_object_get(record, "fingerprint"), "sha256", ""), &fingerprint);
+		r = memo_id_parse(memo_json_string(json_object_get(record, "fingerprint"), "sha256", ""),
+				  &fingerprint);
 	if (r == 0)
 		r = memo_task_complete(v->task, &fingerprint);
 	if (r == 0)
@@ -189,7 +193,8 @@ static int load_one(struct memo_store *s, json_t *record, struct memo_buf *notic
 	if (r < 0) {
 		/* One definition that cannot be read must not hold up all others. */
 		if (notice != NULL)
-			(void)memo_buf_printf(notice, "a registered task could not be loaded and must be added again: %s\n",
+			(void)memo_buf_printf(notice,
+					      "a registered task could not be loaded and must be added again: %s\n",
 					      why.text);
 		return 0;
 	}
@@ -209,7 +214,8 @@ int memo_registry_load(struct memo_store *s, struct memo_buf *notice, struct mem
 		r = memo_manifest_scan(s->manifest, MEMO_TASKS, NULL, 0, NULL, 0, take_record, rows, err);
 	for (size_t i = 0; i < json_array_size(rows) && r == 0; i++)
 		r = load_one(s, json_array_get(rows, i), notice);
-	return r < 0 && (err == NULL || err->code != r) ? memo_fail(err, r, "store '%s': out of memory", s->dir) : r;
+	return r < 0 && (err == NULL || err->code != r) ? memo_fail(err, r, "store '%s': out of memory", s->dir)
+							: r;
 }
 
 /* ---- registering: what the definition comes to ------------------------------------------------------------ */
@@ -227,7 +233,8 @@ struct registration {
 	bool latest; /* nothing to write: it is there and is the latest */
 };
 
-static int match_files(struct registration *x, const struct memo_code_file *files, size_t count, struct memo_err *err)
+static int match_files(struct registration *x, const struct memo_code_file *files, size_t count,
+		       struct memo_err *err)
 {
 	struct memo_task *t = x->task;
 	size_t total = 0;
@@ -239,7 +246,8 @@ static int match_files(struct registration *x, const struct memo_code_file *file
 		}
 		const struct memo_code_file *f = x->file[i];
 		if (f == NULL)
-			return memo_fail(err, -EINVAL, "task '%s': the content of '%s' is missing", t->name, c->path);
+			return memo_fail(err, -EINVAL, "task '%s': the content of '%s' is missing", t->name,
+					 c->path);
 		total += f->len;
 		if (total > MEMO_TASK_CODE_BYTES)
 			return memo_fail(err, -EFBIG, "task '%s': its code has more than %zu bytes", t->name,
@@ -285,8 +293,10 @@ static int hash_tools(struct registration *x, struct memo_id *tool_id, struct me
 	for (size_t i = 0; i < x->task->tools && r == 0; i++) {
 		char where[PATH_MAX];
 		if (find_tool(x->task->tool[i], path, where, sizeof where) < 0)
-			return memo_fail(err, -ENOENT, "task '%s': tool '%s' is not found in %s; install it or change the setting 'path'",
-					 x->task->name, x->task->tool[i], path);
+			return memo_fail(
+				err, -ENOENT,
+				"task '%s': tool '%s' is not found in %s; install it or change the setting 'path'",
+				x->task->name, x->task->tool[i], path);
 		struct memo_digest d;
 		r = memo_store_digest(x->store, where, false, &d, err);
 		if (r < 0)
@@ -345,8 +355,8 @@ static json_t *code_json(const struct registration *x)
 		const struct memo_code *c = &x->task->code[i];
 		char hex[MEMO_HEX_SIZE];
 		char digest[MEMO_HEX_SIZE];
-		json_t *row = json_pack("{s:s, s:b, s:I, s:s, s:s}", "path", c->path, "exec", c->exec ? 1 : 0, "size",
-					(json_int_t)c->size, "sha256", memo_id_hex(&c->id, hex), "digest",
+		json_t *row = json_pack("{s:s, s:b, s:I, s:s, s:s}", "path", c->path, "exec", c->exec ? 1 : 0,
+					"size", (json_int_t)c->size, "sha256", memo_id_hex(&c->id, hex), "digest",
 					memo_id_hex(&x->code_id[i], digest));
 		if (memo_json_push(list, row) < 0)
 			return NULL;
@@ -357,9 +367,10 @@ static json_t *code_json(const struct registration *x)
 /* ---- registering: the change ----------------------------------------------------------------------------- */
 
 /* Against what is there. Sets added, latest, and a first record with what stays of an old one. */
-static int compare_locked(struct memo_store *s, struct registration *x, struct memo_buf *warning, struct memo_err *err)
-	MEMO_TSA(requires_capability(s->registry.mu));
-static int compare_locked(struct memo_store *s, struct registration *x, struct memo_buf *warning, struct memo_err *err)
+static int compare_locked(struct memo_store *s, struct registration *x, struct memo_buf *warning,
+			  struct memo_err *err) MEMO_TSA(requires_capability(s->registry.mu));
+static int compare_locked(struct memo_store *s, struct registration *x, struct memo_buf *warning,
+			  struct memo_err *err)
 {
 	int r = memo_registry_check_locked(s, x->task, warning, err);
 	if (r < 0)
@@ -386,10 +397,10 @@ static int make_record(struct registration *x)
 	const struct memo_task *t = x->task;
 	char hex[MEMO_HEX_SIZE];
 	if (x->record == NULL) {
-		x->record = json_pack("{s:O, s:s, s:s, s:b, s:{s:s, s:s, s:i}, s:I}", "definition", t->definition, "label", t->name,
-				      "version", t->version, "declared", t->declared ? 1 : 0, "fingerprint", "sha256",
-				      memo_id_hex(&t->fingerprint, hex), "method", x->method, "number", x->number, "registered",
-				      (json_int_t)memo_wall_ns());
+		x->record = json_pack("{s:O, s:s, s:s, s:b, s:{s:s, s:s, s:i}, s:I}", "definition", t->definition,
+				      "label", t->name, "version", t->version, "declared", t->declared ? 1 : 0,
+				      "fingerprint", "sha256", memo_id_hex(&t->fingerprint, hex), "method",
+				      x->method, "number", x->number, "registered", (json_int_t)memo_wall_ns());
 		if (x->record == NULL || memo_json_set(x->record, "code", code_json(x)) < 0)
 			return -ENOMEM;
 	}
@@ -466,9 +477,9 @@ static int change(struct registration *x, bool dry, struct memo_buf *warning, st
 	return r < 0 || x->latest ? r : install(x, err);
 }
 
-int memo_store_register(struct memo_store *s, const struct memo_task *t, const struct memo_code_file *files, size_t count,
-			bool dry, enum memo_added *added_out, struct memo_task **task_out, struct memo_buf *warning,
-			struct memo_err *err)
+int memo_store_register(struct memo_store *s, const struct memo_task *t, const struct memo_code_file *files,
+			size_t count, bool dry, enum memo_added *added_out, struct memo_task **task_out,
+			struct memo_buf *warning, struct memo_err *err)
 {
 	struct registration x = { .store = s };
 	int r = memo_task_from_json(t->definition, t->name, &x.task, err);

@@ -13,10 +13,11 @@
 /* ---- one need --------------------------------------------------------------------------------------------- */
 
 /* What a need leads to once @t is registered, NULL: not registered. */
-static const struct memo_task *target_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
-					     struct registry_version **version) MEMO_TSA(requires_capability(s->registry.mu));
-static const struct memo_task *target_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
-					     struct registry_version **version)
+static const struct memo_task *target_locked(struct memo_store *s, const struct memo_task *t,
+					     const struct memo_need *n, struct registry_version **version)
+	MEMO_TSA(requires_capability(s->registry.mu));
+static const struct memo_task *target_locked(struct memo_store *s, const struct memo_task *t,
+					     const struct memo_need *n, struct registry_version **version)
 {
 	*version = NULL;
 	bool latest = n->version == NULL || strcmp(n->version, "latest") == 0;
@@ -27,10 +28,11 @@ static const struct memo_task *target_locked(struct memo_store *s, const struct 
 }
 
 /* "{needs.y}" given to an input must be of the kind that the input takes. */
-static int check_kind_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n, const char *need,
-			     const struct memo_input *in, struct memo_err *err) MEMO_TSA(requires_capability(s->registry.mu));
-static int check_kind_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n, const char *need,
-			     const struct memo_input *in, struct memo_err *err)
+static int check_kind_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
+			     const char *need, const struct memo_input *in, struct memo_err *err)
+	MEMO_TSA(requires_capability(s->registry.mu));
+static int check_kind_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
+			     const char *need, const struct memo_input *in, struct memo_err *err)
 {
 	const struct memo_need *other = memo_task_need(t, need);
 	struct registry_version *v;
@@ -42,15 +44,17 @@ static int check_kind_locked(struct memo_store *s, const struct memo_task *t, co
 	bool takes = in->type.kind == MEMO_DIRECTORY;
 	if (gives == takes)
 		return 0;
-	return memo_fail(err, -EINVAL, "task '%s': need '%s': input '%s' of task '%s' takes a %s, but need '%s' gives a %s",
+	return memo_fail(err, -EINVAL,
+			 "task '%s': need '%s': input '%s' of task '%s' takes a %s, but need '%s' gives a %s",
 			 t->name, n->name, in->name, n->task, takes ? "Directory" : "File", need,
 			 gives ? "Directory" : memo_output_text(from->output));
 }
 
-static int check_value_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n, const json_t *value,
-			      const struct memo_input *in, struct memo_err *err) MEMO_TSA(requires_capability(s->registry.mu));
-static int check_value_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n, const json_t *value,
-			      const struct memo_input *in, struct memo_err *err)
+static int check_value_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
+			      const json_t *value, const struct memo_input *in, struct memo_err *err)
+	MEMO_TSA(requires_capability(s->registry.mu));
+static int check_value_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
+			      const json_t *value, const struct memo_input *in, struct memo_err *err)
 {
 	if (json_is_string(value)) {
 		struct memo_template p;
@@ -75,7 +79,8 @@ static int check_value_locked(struct memo_store *s, const struct memo_task *t, c
 }
 
 static int check_need_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
-			     struct memo_buf *warning, struct memo_err *err) MEMO_TSA(requires_capability(s->registry.mu));
+			     struct memo_buf *warning, struct memo_err *err)
+	MEMO_TSA(requires_capability(s->registry.mu));
 static int check_need_locked(struct memo_store *s, const struct memo_task *t, const struct memo_need *n,
 			     struct memo_buf *warning, struct memo_err *err)
 {
@@ -83,25 +88,29 @@ static int check_need_locked(struct memo_store *s, const struct memo_task *t, co
 	const struct memo_task *up = target_locked(s, t, n, &v);
 	if (up == NULL) {
 		if (warning != NULL)
-			(void)memo_buf_printf(warning, "task '%s': need '%s': task '%s'%s%s is not registered yet\n", t->name, n->name,
-					      n->task, n->version != NULL ? " version " : "", n->version != NULL ? n->version : "");
+			(void)memo_buf_printf(warning,
+					      "task '%s': need '%s': task '%s'%s%s is not registered yet\n",
+					      t->name, n->name, n->task, n->version != NULL ? " version " : "",
+					      n->version != NULL ? n->version : "");
 		return 0;
 	}
 	const char *key;
 	json_t *value;
-	json_object_foreach(n->inputs, key, value) {
+	json_object_foreach(n->inputs, key, value)
+	{
 		const struct memo_input *in = memo_task_input(up, key);
 		if (in == NULL)
-			return memo_fail(err, -EINVAL, "task '%s': need '%s': task '%s' has no input '%s'", t->name, n->name, n->task,
-					 key);
+			return memo_fail(err, -EINVAL, "task '%s': need '%s': task '%s' has no input '%s'", t->name,
+					 n->name, n->task, key);
 		int r = check_value_locked(s, t, n, value, in, err);
 		if (r < 0)
 			return r;
 	}
 	for (size_t i = 0; i < up->inputs; i++) {
 		if (up->input[i].required && json_object_get(n->inputs, up->input[i].name) == NULL)
-			return memo_fail(err, -EINVAL, "task '%s': need '%s': input '%s' of task '%s' must be given", t->name, n->name,
-					 up->input[i].name, n->task);
+			return memo_fail(err, -EINVAL,
+					 "task '%s': need '%s': input '%s' of task '%s' must be given", t->name,
+					 n->name, up->input[i].name, n->task);
 	}
 	return 0;
 }
@@ -138,7 +147,8 @@ static int fail_cycle(const struct path *p, const struct memo_task *t, struct me
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	for (size_t i = 0; i < p->count; i++)
 		(void)memo_buf_printf(&b, "%s needs ", p->step[i].task->name);
-	return memo_fail(err, -ELOOP, "task '%s': its needs form a cycle: %s%s", t->name, memo_buf_str(&b), t->name);
+	return memo_fail(err, -ELOOP, "task '%s': its needs form a cycle: %s%s", t->name, memo_buf_str(&b),
+			 t->name);
 }
 
 static int walk_locked(struct memo_store *s, const struct memo_task *t, struct path *p, struct memo_err *err)

@@ -88,7 +88,8 @@ static int plan_locked(struct memo_store *s, const char *name, const char *versi
 	if (latest == NULL) {
 		memo_batch_delete(b, MEMO_LATEST, name, strlen(name));
 	} else {
-		MEMO_AUTO_JSON json_t *row = json_pack("{s:s, s:I}", "version", latest->version, "ino", (json_int_t)n->ino);
+		MEMO_AUTO_JSON json_t *row =
+			json_pack("{s:s, s:I}", "version", latest->version, "ino", (json_int_t)n->ino);
 		memo_batch_put_json(b, MEMO_LATEST, name, strlen(name), row);
 	}
 	return memo_buf_error(&b->ops);
@@ -121,8 +122,8 @@ static void forget_locked(struct memo_store *s, const char *name, const char *ve
 }
 
 /* The batch removes; receipts go afterwards: one that is left over is read only when the manifest was lost. */
-static int carry_out(struct memo_store *s, const char *name, const char *version, struct memo_task **gone, size_t *count,
-		     struct memo_err *err)
+static int carry_out(struct memo_store *s, const char *name, const char *version, struct memo_task **gone,
+		     size_t *count, struct memo_err *err)
 {
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
 	memo_mutex_lock(&s->registry.mu);
@@ -138,7 +139,8 @@ static int carry_out(struct memo_store *s, const char *name, const char *version
 	memo_mutex_unlock(&s->registry.mu);
 	for (size_t i = 0; i < *count && r == 0; i++)
 		r = memo_receipt_task_remove(s, name, gone[i]->version);
-	return r < 0 ? memo_fail(err, r, "task '%s': its receipt cannot be removed: %s", name, memo_strerror(r)) : 0;
+	return r < 0 ? memo_fail(err, r, "task '%s': its receipt cannot be removed: %s", name, memo_strerror(r))
+		     : 0;
 }
 
 static int unregister(struct memo_store *s, const char *name, const char *version, struct memo_err *err)
@@ -155,8 +157,8 @@ static int unregister(struct memo_store *s, const char *name, const char *versio
 	size_t count = 0;
 	if (r == 0)
 		memo_store_tasks_free(all, most);
-	r = gone == NULL ? memo_fail(err, -ENOMEM, "task '%s': out of memory", name) :
-			   carry_out(s, name, version == NULL ? NULL : t->version, gone, &count, err);
+	r = gone == NULL ? memo_fail(err, -ENOMEM, "task '%s': out of memory", name)
+			 : carry_out(s, name, version == NULL ? NULL : t->version, gone, &count, err);
 	if (gone != NULL)
 		memo_store_tasks_free(gone, count);
 	memo_task_unref(t);

@@ -49,11 +49,11 @@ json_t *memo_result_json(const struct memo_result *r)
 {
 	char hash[MEMO_HEX_SIZE];
 	char blob[MEMO_HEX_SIZE];
-	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:I, s:s?, s:I, s:I, s:I, s:b}", "kind", kind_text[r->kind], "hash",
-			 memo_id_hex(&r->hash, hash), "blob", memo_id_hex(&r->blob, blob), "size", (json_int_t)r->size,
-			 "exec", r->exec ? 1 : 0, "entries", (json_int_t)r->entries, "path", r->path, "mtime_ns",
-			 (json_int_t)r->mtime_ns, "ino", (json_int_t)r->ino, "inner", (json_int_t)r->inner, "observed",
-			 r->observed ? 1 : 0);
+	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:I, s:s?, s:I, s:I, s:I, s:b}", "kind", kind_text[r->kind],
+			 "hash", memo_id_hex(&r->hash, hash), "blob", memo_id_hex(&r->blob, blob), "size",
+			 (json_int_t)r->size, "exec", r->exec ? 1 : 0, "entries", (json_int_t)r->entries, "path",
+			 r->path, "mtime_ns", (json_int_t)r->mtime_ns, "ino", (json_int_t)r->ino, "inner",
+			 (json_int_t)r->inner, "observed", r->observed ? 1 : 0);
 }
 
 json_t *memo_result_row(const struct memo_result *r)
@@ -61,7 +61,8 @@ json_t *memo_result_row(const struct memo_result *r)
 	char hex[MEMO_HEX_SIZE];
 	MEMO_AUTO_JSON json_t *j = memo_result_json(r);
 	if (j == NULL || memo_json_set(j, "identity", json_string(memo_id_hex(&r->identity, hex))) < 0 ||
-	    memo_json_set(j, "time", json_integer(r->mtime_ns)) < 0 || memo_json_set(j, "count", json_integer(1)) < 0)
+	    memo_json_set(j, "time", json_integer(r->mtime_ns)) < 0 ||
+	    memo_json_set(j, "count", json_integer(1)) < 0)
 		return NULL;
 	return memo_json_steal(&j);
 }
@@ -149,7 +150,8 @@ static void drop_locked(struct memo_results *c, struct memo_cached *e)
 	free(e);
 }
 
-static struct memo_cached *get_locked(struct memo_results *c, const struct memo_id *id) MEMO_TSA(requires_capability(c->mu));
+static struct memo_cached *get_locked(struct memo_results *c, const struct memo_id *id)
+	MEMO_TSA(requires_capability(c->mu));
 static struct memo_cached *get_locked(struct memo_results *c, const struct memo_id *id)
 {
 	struct memo_map_link *l = memo_map_get(&c->map, id->byte, sizeof id->byte);
@@ -257,7 +259,8 @@ int memo_store_lookup(struct memo_store *s, const struct memo_id *identity, stru
 	return 0;
 }
 
-int memo_store_by_hash(struct memo_store *s, const struct memo_id *hash, struct memo_result **out, struct memo_err *err)
+int memo_store_by_hash(struct memo_store *s, const struct memo_id *hash, struct memo_result **out,
+		       struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *row = NULL;
 	int r = memo_manifest_get_json(s->manifest, MEMO_OBJECTS, hash->byte, sizeof hash->byte, &row, err);
@@ -269,8 +272,8 @@ int memo_store_by_hash(struct memo_store *s, const struct memo_id *hash, struct 
 		r = memo_result_from_json(row, &identity, out);
 	char hex[MEMO_HEX_SIZE];
 	if (r < 0)
-		return memo_fail(err, r == -ENOMEM ? r : -EIO, "object %s: its record makes no sense; run 'memofs fsck'",
-				 memo_id_hex(hash, hex));
+		return memo_fail(err, r == -ENOMEM ? r : -EIO,
+				 "object %s: its record makes no sense; run 'memofs fsck'", memo_id_hex(hash, hex));
 	return 0;
 }
 
@@ -295,7 +298,8 @@ int memo_store_next_hash(struct memo_store *s, struct memo_id *id)
 	static const struct memo_id zero;
 	struct next_hash n = { .id = id, .begin = memo_id_equal(id, &zero) };
 	struct memo_id from = *id;
-	int r = memo_manifest_scan(s->manifest, MEMO_OBJECTS, NULL, 0, from.byte, sizeof from.byte, take_hash, &n, NULL);
+	int r = memo_manifest_scan(s->manifest, MEMO_OBJECTS, NULL, 0, from.byte, sizeof from.byte, take_hash, &n,
+				   NULL);
 	return r < 0 ? r : r > 0 ? 0 : -ENOENT;
 }
 
@@ -322,7 +326,9 @@ static int drop_result(struct memo_store *s, json_t *record, const struct memo_i
 		return r;
 	r = memo_receipt_remove(s, identity);
 	char hex[MEMO_HEX_SIZE];
-	return r < 0 ? memo_fail(err, r, "receipt of %s: cannot be removed: %s", memo_id_hex(identity, hex), memo_strerror(r)) : 0;
+	return r < 0 ? memo_fail(err, r, "receipt of %s: cannot be removed: %s", memo_id_hex(identity, hex),
+				 memo_strerror(r))
+		     : 0;
 }
 
 static int forget(struct memo_store *s, const struct memo_id *identity, struct memo_err *err)
@@ -351,11 +357,13 @@ static bool same(const json_t *record, const struct memo_result *r)
 {
 	const json_t *j = json_object_get(record, "result");
 	struct memo_id hash;
-	return memo_record_state(record) == MEMO_SUCCESS && memo_id_parse(memo_json_string(j, "hash", ""), &hash) == 0 &&
-	       memo_id_equal(&hash, &r->hash) && memo_json_int(j, "mtime_ns", -1) == r->mtime_ns;
+	return memo_record_state(record) == MEMO_SUCCESS &&
+	       memo_id_parse(memo_json_string(j, "hash", ""), &hash) == 0 && memo_id_equal(&hash, &r->hash) &&
+	       memo_json_int(j, "mtime_ns", -1) == r->mtime_ns;
 }
 
-static int lose(struct memo_store *s, const struct memo_result *r, const char *reason, bool damaged, struct memo_err *err)
+static int lose(struct memo_store *s, const struct memo_result *r, const char *reason, bool damaged,
+		struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *record = NULL;
 	int e = memo_record_load(s, &r->identity, &record, err);
@@ -366,7 +374,8 @@ static int lose(struct memo_store *s, const struct memo_result *r, const char *r
 	return drop_result(s, record, &r->identity, reason, damaged ? &r->hash : NULL, err);
 }
 
-int memo_store_result_lost(struct memo_store *s, const struct memo_result *r, const char *reason, struct memo_err *err)
+int memo_store_result_lost(struct memo_store *s, const struct memo_result *r, const char *reason,
+			   struct memo_err *err)
 {
 	int seen = memo_object_verify(s, r);
 	/* Not, say, for want of descriptors. */

@@ -29,8 +29,9 @@ struct part {
 };
 /* objects alone is for those whom the store's mode lets in; the rest is its owner's. */
 static const struct part parts[] = {
-	{ "objects", 0755 },	    { "receipts", 0700 },   { "receipts/tasks", 0700 }, { "logs", 0700 },
-	{ "staging", 0700 },	    { "quarantine", 0700 }, { "db", 0700 },
+	{ "objects", 0755 }, { "receipts", 0700 }, { "receipts/tasks", 0700 },
+	{ "logs", 0700 },    { "staging", 0700 },  { "quarantine", 0700 },
+	{ "db", 0700 },
 };
 #define PARTS (sizeof parts / sizeof parts[0])
 
@@ -49,7 +50,8 @@ static bool ours(const char *name)
 			return true;
 	}
 	size_t len = strlen(name);
-	return len > 4 && strcmp(name + len - 4, ".tmp") == 0 && strncmp(name, FORMAT_FILE, sizeof FORMAT_FILE - 1) == 0;
+	return len > 4 && strcmp(name + len - 4, ".tmp") == 0 &&
+	       strncmp(name, FORMAT_FILE, sizeof FORMAT_FILE - 1) == 0;
 }
 
 static int check_empty(int fd, const char *dir, struct memo_err *err)
@@ -69,7 +71,8 @@ static int check_empty(int fd, const char *dir, struct memo_err *err)
 	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
 		if (!ours(e->d_name))
 			return memo_fail(err, -ENOTEMPTY,
-					 "'%s': holds other files ('%s'); a store needs a directory of its own", dir, e->d_name);
+					 "'%s': holds other files ('%s'); a store needs a directory of its own",
+					 dir, e->d_name);
 	}
 	return 0;
 }
@@ -91,6 +94,20 @@ static int make_dirs(const char *dir)
 	return mkdir(path, 0755) < 0 && errno != EEXIST ? memo_errno() : 0;
 }
 
+static int make_shards(int fd, const char *part, mode_t mode)
+{
+	for (unsigned i = 0; i < 256; i++) {
+		char name[32];
+		(void)snprintf(name, sizeof name, "%s/%02x", part, i);
+		int r = memo_io_mkdir(fd, name, mode);
+		if (r == 0 && fchmodat(fd, name, mode, 0) < 0)
+			r = memo_errno();
+		if (r < 0)
+			return r;
+	}
+	return memo_io_sync_dir(fd, part);
+}
+
 static int make_parts(int fd)
 {
 	for (size_t i = 0; i < PARTS; i++) {
@@ -100,7 +117,13 @@ static int make_parts(int fd)
 		if (r < 0)
 			return r;
 	}
-	return fchmod(fd, 0755) < 0 ? memo_errno() : 0;
+	/* All shards at once, so that a first result does not pay for making and syncing two of them. */
+	int r = make_shards(fd, "objects", 0755);
+	if (r == 0)
+		r = make_shards(fd, "receipts", 0700);
+	if (r == 0 && fchmod(fd, 0755) < 0)
+		r = memo_errno();
+	return r;
 }
 
 int memo_store_init(const char *dir, struct memo_err *err)
@@ -132,13 +155,13 @@ int memo_store_probe(const char *dir, struct memo_err *err)
 	MEMO_AUTO_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
 		int r = memo_errno();
-		return memo_fail(err, r, "store '%s': %s", dir, r == -ENOENT ? "does not exist; make it with 'memofs init'" :
-											memo_strerror(r));
+		return memo_fail(err, r, "store '%s': %s", dir,
+				 r == -ENOENT ? "does not exist; make it with 'memofs init'" : memo_strerror(r));
 	}
 	if (faccessat(fd, FORMAT_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
 		int r = memo_errno();
-		return memo_fail(err, r, "'%s': %s", dir, r == -ENOENT ? "is not a store; make one with 'memofs init'" :
-									 memo_strerror(r));
+		return memo_fail(err, r, "'%s': %s", dir,
+				 r == -ENOENT ? "is not a store; make one with 'memofs init'" : memo_strerror(r));
 	}
 	return 0;
 }
@@ -249,9 +272,10 @@ static int open_parts(struct memo_store *s, struct memo_err *err)
 		if (i == 0)
 			dev = st.st_dev;
 		if (st.st_dev != dev)
-			return memo_fail(err, -EXDEV,
-					 "store '%s': '%s' lies on another file system than 'objects'; they must share one",
-					 s->dir, part[i].name);
+			return memo_fail(
+				err, -EXDEV,
+				"store '%s': '%s' lies on another file system than 'objects'; they must share one",
+				s->dir, part[i].name);
 	}
 	return 0;
 }
@@ -325,8 +349,8 @@ static struct memo_store *new_store(void)
 
 static void free_store(struct memo_store *s)
 {
-	int fds[] = { s->objects_fd, s->receipts_fd, s->task_receipts_fd, s->logs_fd,
-		      s->staging_fd, s->quarantine_fd, s->lock_fd, s->dir_fd };
+	int fds[] = { s->objects_fd, s->receipts_fd,   s->task_receipts_fd, s->logs_fd,
+		      s->staging_fd, s->quarantine_fd, s->lock_fd,	    s->dir_fd };
 	memo_registry_clear(s);
 	memo_config_clear(s);
 	memo_results_clear(s);
@@ -351,8 +375,8 @@ static void free_store(struct memo_store *s)
 	free(s);
 }
 
-static int open_store(struct memo_store *s, const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
-		      struct memo_err *err)
+static int open_store(struct memo_store *s, const char *dir, const char *purpose, int wait_ms,
+		      struct memo_buf *notice, struct memo_err *err)
 {
 	s->dir = realpath(dir, NULL);
 	if (s->dir != NULL)
@@ -438,7 +462,8 @@ int memo_store_set_mount(struct memo_store *s, const char *mountpoint, uint64_t 
 
 /* ---- node ids ----------------------------------------------------------------------------------------- */
 
-static int reserve_locked(struct memo_store *s, uint64_t limit, struct memo_err *err) MEMO_TSA(requires_capability(s->ino_mu));
+static int reserve_locked(struct memo_store *s, uint64_t limit, struct memo_err *err)
+	MEMO_TSA(requires_capability(s->ino_mu));
 static int reserve_locked(struct memo_store *s, uint64_t limit, struct memo_err *err)
 {
 	char text[24];
@@ -451,7 +476,8 @@ static int reserve_locked(struct memo_store *s, uint64_t limit, struct memo_err 
 	return r;
 }
 
-static int ino_locked(struct memo_store *s, uint64_t count, uint64_t *first) MEMO_TSA(requires_capability(s->ino_mu));
+static int ino_locked(struct memo_store *s, uint64_t count, uint64_t *first)
+	MEMO_TSA(requires_capability(s->ino_mu));
 static int ino_locked(struct memo_store *s, uint64_t count, uint64_t *first)
 {
 	if (count > UINT64_MAX / 4 - s->ino_next)

@@ -80,8 +80,8 @@ struct memo_settings {
 	char path[4096];
 	uint64_t max_waiting;
 	int64_t failure_backoff_ms;
-	uint32_t mode;            /* permission bits of the mount's root and the store */
-	uint32_t gid;             /* group of what the mount shows */
+	uint32_t mode; /* permission bits of the mount's root and the store */
+	uint32_t gid; /* group of what the mount shows */
 	bool has_runners;
 	uint32_t runners_gid;
 };
@@ -104,14 +104,16 @@ struct memo_code_file {
  * a cycle of needs over the whole registry (-ELOOP, the cycle spelled out). Moves `latest`. @dry: says what would
  * happen and changes nothing. @warning gets a sentence for each need that is not registered yet. *@task_out (may be NULL):
  * the registered task, a reference. Durable. */
-MEMO_MUST int memo_store_register(struct memo_store *s, const struct memo_task *t, const struct memo_code_file *files,
-				  size_t count, bool dry, enum memo_added *added_out, struct memo_task **task_out,
-				  struct memo_buf *warning, struct memo_err *err);
+MEMO_MUST int memo_store_register(struct memo_store *s, const struct memo_task *t,
+				  const struct memo_code_file *files, size_t count, bool dry,
+				  enum memo_added *added_out, struct memo_task **task_out, struct memo_buf *warning,
+				  struct memo_err *err);
 /* @version NULL or "latest": the one registered last. A reference. -ENOENT with a sentence (nearest name). */
 MEMO_MUST int memo_store_task(struct memo_store *s, const char *name, const char *version, struct memo_task **out,
 			      struct memo_err *err);
 /* @version NULL: all versions. -ENOENT. Results stay. Durable. */
-MEMO_MUST int memo_store_unregister(struct memo_store *s, const char *name, const char *version, struct memo_err *err);
+MEMO_MUST int memo_store_unregister(struct memo_store *s, const char *name, const char *version,
+				    struct memo_err *err);
 /* All versions of all tasks, by name, within a name in order of registration (latest last). Array and references
  * are given back with memo_store_tasks_free(). */
 MEMO_MUST int memo_store_tasks(struct memo_store *s, struct memo_task ***out, size_t *count_out);
@@ -137,19 +139,19 @@ MEMO_MUST int memo_store_ino(struct memo_store *s, uint64_t count, uint64_t *fir
 /* A committed result; immutable, shared by reference. */
 struct memo_result {
 	struct memo_id identity;
-	struct memo_id hash;  /* the output hash */
-	struct memo_id blob;  /* of a file */
+	struct memo_id hash; /* the output hash */
+	struct memo_id blob; /* of a file */
 	enum memo_result_kind kind;
 	uint64_t size;
 	bool exec;
-	bool observed;        /* it read the mount while it ran: a hit must be checked (the record's "observed") */
-	uint64_t entries;     /* of a tree */
-	char *path;           /* external target */
-	int64_t mtime_ns;     /* when it was produced */
-	uint64_t ino;         /* its node id */
-	uint64_t inner;       /* of a tree: first of 3 * entries ids: view v (0 tasks, 1 cached, 2 objects), entry i:
-	                       * inner + v * entries + i */
-	int refs;             /* atomic */
+	bool observed; /* it read the mount while it ran: a hit must be checked (the record's "observed") */
+	uint64_t entries; /* of a tree */
+	char *path; /* external target */
+	int64_t mtime_ns; /* when it was produced */
+	uint64_t ino; /* its node id */
+	uint64_t inner; /* of a tree: first of 3 * entries ids: view v (0 tasks, 1 cached, 2 objects), entry i:
+			 * inner + v * entries + i */
+	int refs; /* atomic */
 };
 struct memo_result *memo_result_ref(struct memo_result *r);
 void memo_result_unref(struct memo_result *r);
@@ -165,14 +167,15 @@ MEMO_MUST int memo_store_by_hash(struct memo_store *s, const struct memo_id *has
  * the first open in this process when it is at most MEMO_STORE_CHECK_BYTES. -ENOENT: gone; -EBADMSG: damaged (it was moved
  * to quarantine): both mean a miss. */
 #define MEMO_STORE_CHECK_BYTES ((uint64_t)1 << 20)
-MEMO_MUST int memo_store_open_file(struct memo_store *s, const struct memo_result *r, int *fd_out, struct memo_err *err);
+MEMO_MUST int memo_store_open_file(struct memo_store *s, const struct memo_result *r, int *fd_out,
+				   struct memo_err *err);
 /* The tree of a directory result, a reference; kept in a small cache. The listing is verified against its name.
  * -ENOENT and -EBADMSG as above. */
 MEMO_MUST int memo_store_open_tree(struct memo_store *s, const struct memo_result *r, struct memo_tree **out,
 				   struct memo_err *err);
 /* A file of a directory result. */
-MEMO_MUST int memo_store_open_entry(struct memo_store *s, const struct memo_result *r, const struct memo_tree_entry *e,
-				    int *fd_out, struct memo_err *err);
+MEMO_MUST int memo_store_open_entry(struct memo_store *s, const struct memo_result *r,
+				    const struct memo_tree_entry *e, int *fd_out, struct memo_err *err);
 /* Absolute path at which programs on this machine can read the result: the object, the tree's directory, or the
  * external path (free() it). */
 MEMO_MUST int memo_store_result_path(struct memo_store *s, const struct memo_result *r, char **path_out);
@@ -210,32 +213,32 @@ struct memo_instance {
 	struct memo_id identity;
 	const char *task;
 	const char *version;
-	const char *name;       /* canonical component, or "@<digest>" */
-	const json_t *inputs;   /* canonical */
-	const json_t *key;      /* pre-image of the identity */
+	const char *name; /* canonical component, or "@<digest>" */
+	const json_t *inputs; /* canonical */
+	const json_t *key; /* pre-image of the identity */
 	const json_t *upstream; /* array of {"need","path","identity","hash"}; may be NULL */
 };
 
 struct memo_transition {
 	enum memo_state to;
-	const char *reason;   /* one sentence; may be NULL */
-	const char *run;      /* run id or NULL */
+	const char *reason; /* one sentence; may be NULL */
+	const char *run; /* run id or NULL */
 	const char *executor; /* "local" ... or NULL */
-	const char *job;      /* job id or NULL */
-	int exit_code;        /* -1: none */
-	json_t *origin;       /* borrowed: becomes the record's "origin" (FAILED, CANCELLED); may be NULL */
+	const char *job; /* job id or NULL */
+	int exit_code; /* -1: none */
+	json_t *origin; /* borrowed: becomes the record's "origin" (FAILED, CANCELLED); may be NULL */
 };
 
 /* The one function that writes a state (publication calls it too): checks that the transition is legal (-EPROTO), appends
  * it to the history, writes the record and the name. An old SUCCESS result stays in the record ("result") until it is
  * replaced, but is not served while the state is another; SUCCESS from here takes it up again and is -EPROTO without one.
  * PENDING again while PENDING writes no history. Not synced, except for SUCCESS. */
-MEMO_MUST int memo_store_transition(struct memo_store *s, const struct memo_instance *i, const struct memo_transition *t,
-				    struct memo_err *err);
+MEMO_MUST int memo_store_transition(struct memo_store *s, const struct memo_instance *i,
+				    const struct memo_transition *t, struct memo_err *err);
 
 /* A hit under a name: from now on the name means this identity, and is listed. Nothing is written when it is known already. */
-MEMO_MUST int memo_store_name_hit(struct memo_store *s, const struct memo_instance *i, const struct memo_result *res,
-				  struct memo_err *err);
+MEMO_MUST int memo_store_name_hit(struct memo_store *s, const struct memo_instance *i,
+				  const struct memo_result *res, struct memo_err *err);
 
 /* A demand that failed before its identity was known (an upstream failed, a file is missing): kept under the name. */
 MEMO_MUST int memo_store_name_failed(struct memo_store *s, const char *task, const char *version, const char *name,
@@ -244,13 +247,13 @@ MEMO_MUST int memo_store_name_failed(struct memo_store *s, const char *task, con
 /* Publication: the attempt directory's frozen output becomes the instance's result. */
 struct memo_publication {
 	const struct memo_instance *instance;
-	const char *attempt;                  /* absolute path of the attempt directory */
+	const char *attempt; /* absolute path of the attempt directory */
 	const struct memo_produced *produced; /* as exit.json said; sizes and listing are verified */
-	const json_t *origin;                 /* object */
-	const json_t *observed;               /* array of {"path","hash"} or {"path","link"}; may be NULL */
-	struct memo_transition transition;    /* .to is SUCCESS */
-	uint64_t ino;                         /* node id to use for the result; 0: take a new one. Ignored when the same output
-	                                       * hash is published again for this identity: node ids stay then */
+	const json_t *origin; /* object */
+	const json_t *observed; /* array of {"path","hash"} or {"path","link"}; may be NULL */
+	struct memo_transition transition; /* .to is SUCCESS */
+	uint64_t ino; /* node id to use for the result; 0: take a new one. Ignored when the same output
+		      * hash is published again for this identity: node ids stay then */
 };
 /* -ENOSPC/-EDQUOT: nothing was lost, the attempt directory is as it was and may be published again later.
  * -EBADMSG: the output is not what exit.json says. */
@@ -259,10 +262,12 @@ MEMO_MUST int memo_store_publish(struct memo_store *s, const struct memo_publica
 
 /* The whole record as JSON, a new reference: identity task version name inputs key upstream state sequence attempts result
  * origin observed message. -ENOENT. */
-MEMO_MUST int memo_store_record(struct memo_store *s, const struct memo_id *identity, json_t **out, struct memo_err *err);
+MEMO_MUST int memo_store_record(struct memo_store *s, const struct memo_id *identity, json_t **out,
+				struct memo_err *err);
 /* Array of the transitions, oldest first: {"time","from","to","reason","run","executor","job","exit"}; time is text in
  * UTC ("2026-01-31T12:00:00.123Z"), what is not known is null. */
-MEMO_MUST int memo_store_history(struct memo_store *s, const struct memo_id *identity, json_t **out, struct memo_err *err);
+MEMO_MUST int memo_store_history(struct memo_store *s, const struct memo_id *identity, json_t **out,
+				 struct memo_err *err);
 /* The SUCCESS record loses its result (objects stay until collected): state PENDING, name not listed, receipt removed.
  * -ENOENT: there was no result. Durable. */
 MEMO_MUST int memo_store_forget(struct memo_store *s, const struct memo_id *identity, struct memo_err *err);
@@ -270,29 +275,30 @@ MEMO_MUST int memo_store_forget(struct memo_store *s, const struct memo_id *iden
 /* ---- names ----------------------------------------------------------------------------------- */
 
 struct memo_named {
-	char name[256];           /* the component */
-	bool known;               /* an identity is known */
-	struct memo_id identity;  /* the one demanded last under this name */
+	char name[256]; /* the component */
+	bool known; /* an identity is known */
+	struct memo_id identity; /* the one demanded last under this name */
 	enum memo_state state;
-	uint64_t ino;             /* of its result, 0: none */
-	uint64_t info;            /* first of 32 node ids for /info and /start */
+	uint64_t ino; /* of its result, 0: none */
+	uint64_t info; /* first of 32 node ids for /info and /start */
 };
 /* -ENOENT: never demanded. */
 MEMO_MUST int memo_store_named(struct memo_store *s, const char *task, const char *version, const char *name,
 			       struct memo_named *out, struct memo_err *err);
 /* The message that memo_store_name_failed() left (free() it). -ENOENT. */
-MEMO_MUST int memo_store_named_message(struct memo_store *s, const char *task, const char *version, const char *name,
-				       char **out);
+MEMO_MUST int memo_store_named_message(struct memo_store *s, const char *task, const char *version,
+				       const char *name, char **out);
 /* The names of one task version in byte order, streaming: what is added meanwhile may or may not come. */
 struct memo_name_iter;
-MEMO_MUST int memo_store_names(struct memo_store *s, const char *task, const char *version, struct memo_name_iter **out);
+MEMO_MUST int memo_store_names(struct memo_store *s, const char *task, const char *version,
+			       struct memo_name_iter **out);
 /* 0 and *@n filled, -ENOENT: end. */
 MEMO_MUST int memo_name_iter_next(struct memo_name_iter *it, struct memo_named *n);
 void memo_name_iter_free(struct memo_name_iter *it);
 
 /* Handles: inputs that a path cannot spell. put is idempotent and not synced (publication syncs it with the rest). */
-MEMO_MUST int memo_store_handle_put(struct memo_store *s, const char *task, const char *version, const json_t *inputs,
-				    struct memo_id *digest_out, struct memo_err *err);
+MEMO_MUST int memo_store_handle_put(struct memo_store *s, const char *task, const char *version,
+				    const json_t *inputs, struct memo_id *digest_out, struct memo_err *err);
 /* @hex: 12 to 64 digits of an inputs digest or an identity of this task version. Gives the canonical inputs; when @hex
  * is an identity also that (*@is_identity_out). -ENOENT: none; -ENOTUNIQ: more than one. */
 MEMO_MUST int memo_store_handle_find(struct memo_store *s, const char *task, const char *version, const char *hex,
@@ -323,7 +329,7 @@ MEMO_MUST int memo_store_run_rows(struct memo_store *s, const char *id, const ch
 /* ---- digests of input files ------------------------------------------------------------------ */
 
 struct memo_digest {
-	struct memo_id id;       /* content of a file, or tree of a directory */
+	struct memo_id id; /* content of a file, or tree of a directory */
 	struct memo_guard guard; /* the file's stat when it was hashed */
 	uint64_t size;
 };
@@ -335,7 +341,8 @@ struct memo_digest {
 MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, struct memo_digest *out,
 				struct memo_err *err);
 /* The same from the memo alone: one stat and a point read. -EAGAIN: must be hashed (always for a directory). */
-MEMO_MUST int memo_store_digest_known(struct memo_store *s, const char *path, bool directory, struct memo_digest *out);
+MEMO_MUST int memo_store_digest_known(struct memo_store *s, const char *path, bool directory,
+				      struct memo_digest *out);
 
 /* ---- attempts and logs ----------------------------------------------------------------------- */
 
@@ -348,6 +355,7 @@ MEMO_MUST int memo_store_keep_logs(struct memo_store *s, const struct memo_id *i
 /* Removes the attempt directory. */
 void memo_store_attempt_remove(struct memo_store *s, const char *attempt);
 /* @which: "stderr" or "stdout". -ENOENT: empty or none. */
-MEMO_MUST int memo_store_log_open(struct memo_store *s, const struct memo_id *identity, const char *which, int *fd_out);
+MEMO_MUST int memo_store_log_open(struct memo_store *s, const struct memo_id *identity, const char *which,
+				  int *fd_out);
 
 #endif

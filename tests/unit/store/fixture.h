@@ -15,7 +15,7 @@
 
 struct fixture {
 	char root[256]; /* removed at the end */
-	char dir[300];  /* the store */
+	char dir[300]; /* the store */
 	struct memo_store *s;
 	struct memo_err err;
 };

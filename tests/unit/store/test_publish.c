@@ -68,8 +68,8 @@ static void test_exec(void)
 	fx_end(&f);
 }
 
-static void check_entry(struct fixture *f, const struct memo_result *r, const struct memo_tree *tree, const char *path,
-			const char *want)
+static void check_entry(struct fixture *f, const struct memo_result *r, const struct memo_tree *tree,
+			const char *path, const char *want)
 {
 	uint32_t i = 0;
 	CHECK_INT(memo_tree_walk(tree, path, &i), 0);
@@ -337,7 +337,8 @@ static void test_damaged_tree(void)
 				(void)snprintf(file, sizeof file, "%s/sub/b", dir);
 				CHECK_INT(unlink(file), 0);
 			}
-			CHECK_ROW(memo_store_open_entry(f.s, r, memo_tree_entry(tree, i), &fd, &f.err) == -EBADMSG, victim[v]);
+			CHECK_ROW(memo_store_open_entry(f.s, r, memo_tree_entry(tree, i), &fd, &f.err) == -EBADMSG,
+				  victim[v]);
 		}
 		CHECK_INT(memo_store_result_lost(f.s, r, "damaged", &f.err), 0);
 		memo_tree_unref(tree);

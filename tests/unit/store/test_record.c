@@ -9,8 +9,8 @@ static void test_legal_table(void)
 		enum memo_state from;
 		const char *to; /* PENDING SUBMITTED RUNNING SUCCESS FAILED CANCELLED RETRYING */
 	} row[] = {
-		{ MEMO_STATES, "y------" },   { MEMO_PENDING, "yyyyyy-" }, { MEMO_SUBMITTED, "y-yyyyy" },
-		{ MEMO_RUNNING, "y--yyyy" },  { MEMO_SUCCESS, "y------" }, { MEMO_FAILED, "y------" },
+		{ MEMO_STATES, "y------" },    { MEMO_PENDING, "yyyyyy-" },  { MEMO_SUBMITTED, "y-yyyyy" },
+		{ MEMO_RUNNING, "y--yyyy" },   { MEMO_SUCCESS, "y------" },  { MEMO_FAILED, "y------" },
 		{ MEMO_CANCELLED, "y------" }, { MEMO_RETRYING, "yyy-yy-" },
 	};
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -202,7 +202,8 @@ static void test_handles(void)
 	CHECK_INT(memo_store_handle_find(f.s, "t", "2", hex, &inputs, &is_identity, &found, &f.err), -ENOENT);
 	hex[11] = '\0';
 	CHECK_INT(memo_store_handle_find(f.s, "t", "1", hex, &inputs, &is_identity, &found, &f.err), -ENOENT);
-	CHECK_INT(memo_store_handle_find(f.s, "t", "1", "0123456789ZZ", &inputs, &is_identity, &found, &f.err), -ENOENT);
+	CHECK_INT(memo_store_handle_find(f.s, "t", "1", "0123456789ZZ", &inputs, &is_identity, &found, &f.err),
+		  -ENOENT);
 	/* Identities, two of which begin alike. */
 	u.i.identity = t.i.identity;
 	u.i.identity.byte[31] ^= 1;
@@ -221,7 +222,9 @@ static void test_handles(void)
 	/* A demanded instance is found by its inputs digest too, and all of it after a restart. */
 	fx_reopen(&f, NULL);
 	CHECK_INT(memo_path_digest(u.inputs, &digest, &f.err), 0);
-	CHECK_INT(memo_store_handle_find(f.s, "t", "1", memo_id_hex(&digest, hex), &inputs, &is_identity, &found, &f.err), 0);
+	CHECK_INT(memo_store_handle_find(f.s, "t", "1", memo_id_hex(&digest, hex), &inputs, &is_identity, &found,
+					 &f.err),
+		  0);
 	CHECK(!is_identity && json_equal(inputs, u.inputs));
 	json_decref(inputs);
 	CHECK_INT(memo_store_handle_find(f.s, "t", "1", all, &inputs, &is_identity, &found, &f.err), 0);

@@ -235,6 +235,14 @@ static void test_damaged_manifest(void)
 			reads(&f, &t, t.name);
 			fx_thing_clear(&t);
 		}
+		/* What stands before the damage in the log is kept, also what no receipt tells. */
+		struct thing first;
+		json_t *h = NULL;
+		fx_thing(&first, 0);
+		CHECK_INT(memo_store_history(f.s, &first.i.identity, &h, &f.err), 0);
+		CHECK_ROW(json_array_size(h) == (v == 0 ? 3 : 1), victim[v]);
+		json_decref(h);
+		fx_thing_clear(&first);
 		MEMO_AUTO_FREE char *quarantine = fx_path(&f, "quarantine");
 		CHECK_ROW(fx_count(quarantine) > 0, victim[v]);
 		fx_end(&f);

@@ -195,14 +195,18 @@ static void test_needs(void)
 		const char *says; /* in the error or the warning */
 	} row[] = {
 		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"later\"}}"), 0, "'later' is not registered yet" },
-		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\",\"version\":\"7\"}}"), 0, "version 7 is not registered yet" },
+		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\",\"version\":\"7\"}}"), 0,
+		  "version 7 is not registered yet" },
 		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\",\"inputs\":{\"k\":3}}}"), 0, "" },
-		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\"}}"), -EINVAL, "input 'k' of task 'up' must be given" },
+		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\"}}"), -EINVAL,
+		  "input 'k' of task 'up' must be given" },
 		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\",\"inputs\":{\"k\":3,\"z\":1}}}"), -EINVAL,
 		  "has no input 'z'" },
-		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\",\"inputs\":{\"k\":true}}}"), -EINVAL, "need 'd'" },
+		{ TASK("n", "1", ",\"needs\":{\"d\":{\"task\":\"up\",\"inputs\":{\"k\":true}}}"), -EINVAL,
+		  "need 'd'" },
 		{ TASK("n", "1",
-		       ",\"needs\":{\"d\":{\"task\":\"dir\"},\"e\":{\"task\":\"eats\",\"inputs\":{\"f\":\"{needs.d}\"}}}"),
+		       ",\"needs\":{\"d\":{\"task\":\"dir\"},\"e\":{\"task\":\"eats\",\"inputs\":{\"f\":\"{needs.d}"
+		       "\"}}}"),
 		  -EINVAL, "takes a File, but need 'd' gives a Directory" },
 		{ TASK("n", "1",
 		       ",\"needs\":{\"d\":{\"task\":\"up\",\"inputs\":{\"k\":1}},"
@@ -214,7 +218,8 @@ static void test_needs(void)
 	fx_begin(&f);
 	CHECK_INT(add(&f, TASK("up", "1", ",\"inputs\":{\"k\":{\"type\":\"int\"}}"), NULL, false, &a), 0);
 	memo_task_unref(a.task);
-	CHECK_INT(add(&f, TASK("dir", "1", ",\"output\":{\"type\":\"Directory\",\"path\":\"o\"}"), NULL, false, &a), 0);
+	CHECK_INT(add(&f, TASK("dir", "1", ",\"output\":{\"type\":\"Directory\",\"path\":\"o\"}"), NULL, false, &a),
+		  0);
 	memo_task_unref(a.task);
 	CHECK_INT(add(&f, TASK("eats", "1", ",\"inputs\":{\"f\":{\"type\":\"File\"}}"), NULL, false, &a), 0);
 	memo_task_unref(a.task);
@@ -243,7 +248,8 @@ static void test_cycles(void)
 	CHECK_INT(add(&f, TASK("c", "1", ""), NULL, false, &a), 0);
 	memo_task_unref(a.task);
 	CHECK_INT(add(&f, NEEDS("c", "2", "a"), NULL, false, &a), -ELOOP);
-	CHECK_INT(add(&f, TASK("c", "2", ",\"needs\":{\"x\":{\"task\":\"c\",\"version\":\"1\"}}"), NULL, false, &a), 0);
+	CHECK_INT(add(&f, TASK("c", "2", ",\"needs\":{\"x\":{\"task\":\"c\",\"version\":\"1\"}}"), NULL, false, &a),
+		  0);
 	memo_task_unref(a.task);
 	latest_is(&f, "c", "2");
 	fx_end(&f);
