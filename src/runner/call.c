@@ -40,9 +40,11 @@ static void call_free(struct call *c)
 
 void memo_call_unref(struct memo_runner *r, struct call *c)
 {
-	(void)r;
-	if (c != NULL && --c->refs == 0)
-		call_free(c);
+	if (c == NULL || --c->refs > 0)
+		return;
+	if (c->run != NULL)
+		memo_run_unref(r, c->run);
+	call_free(c);
 }
 
 void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct memo_runner *, void *))
@@ -51,15 +53,18 @@ void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct mem
 	memo_pool_push(r, &c->job, fn, c);
 }
 
-static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name)
+/* Calls of a run are its own: they carry its options. What they execute is shared with everyone (exec.c). */
+static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name, struct run *run)
 {
+	const char *owner = run != NULL ? memo_run_id(run) : "";
 	struct call *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return NULL;
 	size_t lt = strlen(t->name);
 	size_t lv = strlen(t->version);
 	size_t ln = strlen(name);
-	c->key_len = lt + lv + ln + 2;
+	size_t lr = strlen(owner);
+	c->key_len = lt + lv + ln + lr + 3;
 	c->key = malloc(c->key_len + 1);
 	c->name = strdup(name);
 	if (c->key == NULL || c->name == NULL) {
@@ -71,6 +76,7 @@ static struct call *call_new(struct memo_task *t, const json_t *inputs, const ch
 	memcpy(c->key, t->name, lt + 1);
 	memcpy(c->key + lt + 1, t->version, lv + 1);
 	memcpy(c->key + lt + lv + 2, name, ln + 1);
+	memcpy(c->key + lt + lv + ln + 3, owner, lr + 1);
 	c->refs = 1;
 	c->task = memo_task_ref(t);
 	c->inputs = json_incref((json_t *)inputs);
@@ -78,7 +84,7 @@ static struct call *call_new(struct memo_task *t, const json_t *inputs, const ch
 }
 
 int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name, unsigned flags,
-		  unsigned depth, bool allowed, struct call **out, struct memo_err *err)
+		  unsigned depth, bool allowed, struct run *run, struct call **out, struct memo_err *err)
 {
 	if (r->closing)
 		return memo_fail(err, -ESHUTDOWN, "memofs is ending");
@@ -86,10 +92,12 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 		return memo_fail(err, -ELOOP, "task '%s': needs nested more than %d deep", t->name, MEMO_RUNNER_DEPTH);
 	if (t->cache)
 		flags &= ~(unsigned)MEMO_DEMAND_FRESH;
-	struct call *c = call_new(t, inputs, name);
+	else if (run != NULL)
+		flags |= MEMO_DEMAND_FRESH; /* reused within the run, which remembers it, and not beyond */
+	struct call *c = call_new(t, inputs, name, run);
 	if (c == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
-	bool shared = (flags & (MEMO_DEMAND_PEEK | MEMO_DEMAND_FORCE | MEMO_DEMAND_FRESH)) == 0;
+	bool shared = run != NULL || (flags & (MEMO_DEMAND_PEEK | MEMO_DEMAND_FORCE | MEMO_DEMAND_FRESH)) == 0;
 	struct memo_map_link *l = shared ? memo_map_get(&r->calls, c->key, c->key_len) : NULL;
 	if (l != NULL && MEMO_CONTAINER(l, struct call, link)->task == t) {
 		call_free(c);
@@ -115,6 +123,11 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 	if (c->next_live != NULL)
 		c->next_live->prev_live = &c->next_live;
 	r->live_calls = c;
+	if (run != NULL) {
+		memo_run_ref(run);
+		c->run = run;
+		memo_run_begun(r, c);
+	}
 	memo_call_push(r, c, prepare);
 	c->refs++;
 	*out = c;
@@ -246,6 +259,7 @@ static void up_done(struct memo_runner *r, struct edge *e, struct call *child) L
 		const char *text = child->err.code != 0 ? child->err.text : memo_strerror(child->code);
 		(void)memo_fail(&err, child->code, "%s '%s': %s", c->plan.up[i].need != NULL ? "need" : "upstream of",
 				c->plan.up[i].key, text);
+		c->up_failed = true;
 		memo_call_fail(r, c, child->code, &err);
 		return;
 	}
@@ -284,6 +298,8 @@ void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo
 	c->result = res != NULL ? memo_result_ref(res) : NULL;
 	if (err != NULL)
 		c->err = *err;
+	if (c->run != NULL)
+		memo_run_ended(r, c);
 	if (c->shared)
 		memo_map_remove(&r->calls, &c->link);
 	c->shared = false;
@@ -418,7 +434,7 @@ static void demand_upstream(struct memo_runner *r, struct call *c, char **names)
 	for (size_t i = 0; i < c->plan.ups; i++) {
 		struct call *child;
 		struct memo_dep_up *u = &c->plan.up[i];
-		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, &child, &err);
+		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, c->run, &child, &err);
 		if (code == 0)
 			code = memo_call_edge(r, &c->up[i], c, child);
 		if (code == -EDEADLK)
@@ -507,4 +523,37 @@ bool memo_call_wanted(const struct call *c)
 enum memo_state memo_call_state(const struct call *c)
 {
 	return c->exec != NULL ? c->exec->state : MEMO_PENDING;
+}
+
+bool memo_call_runs(const struct call *c)
+{
+	if (c->exec != NULL)
+		return c->exec->running;
+	for (size_t i = 0; c->up != NULL && i < c->plan.ups; i++) {
+		if (c->up[i].child != NULL && memo_call_runs(c->up[i].child))
+			return true;
+	}
+	return false;
+}
+
+void memo_call_give_up(struct memo_runner *r, struct call *c, bool all)
+{
+	if (c->phase == CALL_DONE || c->failing || memo_call_wanted(c))
+		return;
+	if (c->exec != NULL) {
+		c->up_failed = !c->exec->running;
+		memo_exec_give_up(r, c->exec, all);
+		return;
+	}
+	struct memo_err err;
+	(void)memo_fail(&err, -ECANCELED, "task '%s': nobody wants it any more", c->task->name);
+	c->refs++;
+	c->up_failed = true;
+	memo_call_fail(r, c, -ECANCELED, &err);
+	/* failing takes a job: until then the edges are there, and do not make what is upstream wanted */
+	for (size_t i = 0; c->up != NULL && i < c->plan.ups; i++) {
+		if (c->up[i].child != NULL)
+			memo_call_give_up(r, c->up[i].child, all);
+	}
+	memo_call_unref(r, c);
 }

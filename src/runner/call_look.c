@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "core/path.h"
+#include "run.h"
 
 /* ---- identity and look-up -------------------------------------------------------------------- */
 
@@ -45,6 +46,34 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 	memo_exec_join(r, c);
 }
 
+/* What the call's run wants of the look-up. *@res: the run has this result already. */
+static bool run_decides(struct memo_runner *r, struct call *c, struct memo_result **res, bool *verify)
+{
+	bool force = (c->flags & MEMO_DEMAND_FORCE) != 0;
+	if (c->run == NULL)
+		return force;
+	memo_mutex_lock(&r->mu);
+	*res = memo_run_known(r, c);
+	*verify = memo_run_verifies(c->run);
+	if (*res == NULL && memo_run_forces(c->run, c->task)) {
+		c->flags |= MEMO_DEMAND_FORCE; /* for the exec's look-up, too */
+		force = true;
+	}
+	memo_mutex_unlock(&r->mu);
+	return force;
+}
+
+/* A result that does not pass its verification is lost. 0: valid, -ENOENT: it is not. */
+static int verify_hit(struct memo_runner *r, struct call *c, struct memo_result *res, struct memo_err *err)
+{
+	struct memo_err why = { 0 };
+	int code = memo_verify_result(r, c->task, c->inputs, res, &why);
+	if (code != -EBADMSG)
+		return code < 0 ? memo_fail(err, code, "%s", why.text) : 0;
+	code = memo_store_result_lost(r->store, res, why.text, err);
+	return code < 0 && code != -ENOENT ? code : -ENOENT;
+}
+
 /* Without the lock. 0: done or goes on; the result is decided under the lock below. */
 static int look_up(struct memo_runner *r, struct call *c, struct memo_result **res, json_t **observed,
 		   struct memo_err *err)
@@ -53,9 +82,22 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 	if (code < 0)
 		return code;
 	c->identified = true;
-	if (!c->task->cache || (c->flags & MEMO_DEMAND_FORCE) != 0)
+	bool verify = false;
+	bool force = run_decides(r, c, res, &verify);
+	if (*res != NULL) {
+		note_hit(r, c, *res);
+		return 0;
+	}
+	if (!c->task->cache || force)
 		return 0;
 	code = memo_store_lookup(r->store, &c->identity, res, err);
+	if (code == 0 && verify) {
+		code = verify_hit(r, c, *res, err);
+		if (code < 0) {
+			memo_result_unref(*res);
+			*res = NULL;
+		}
+	}
 	if (code == -ENOENT)
 		return 0;
 	if (code < 0)
@@ -135,7 +177,8 @@ void memo_call_check(struct memo_runner *r, void *arg)
 		} else if (entry == NULL) {
 			memo_call_done(r, c, 0, c->candidate, NULL);
 		} else if (!ask || code < 0 ||
-			   memo_call_get(r, t, inputs, name.data, 0, c->depth + 1, c->allowed, &child, NULL) < 0) {
+			   memo_call_get(r, t, inputs, name.data, 0, c->depth + 1, c->allowed, c->run, &child,
+					 NULL) < 0) {
 			memo_call_miss(r, c);
 		} else if (memo_call_edge(r, &c->observed_edge, c, child) < 0) {
 			memo_call_fail(r, c, -EDEADLK, NULL);

@@ -68,12 +68,29 @@ static void attach(struct exec *x, struct call *c)
 	x->force = x->force || (c->flags & MEMO_DEMAND_FORCE) != 0;
 }
 
+static bool is_wanted(const struct exec *x)
+{
+	for (const struct call *c = x->calls; c != NULL; c = c->next_in_exec) {
+		if (memo_call_wanted(c))
+			return true;
+	}
+	for (const struct call *c = x->after; c != NULL; c = c->next_in_exec) {
+		if (memo_call_wanted(c))
+			return true;
+	}
+	return false;
+}
+
+void memo_exec_give_up(struct memo_runner *r, struct exec *x, bool all)
+{
+	if ((all || !x->running) && !is_wanted(x))
+		memo_exec_cancel(r, x, "cancelled with its run");
+}
+
 static void look_for_demand(struct memo_runner *r, void *arg) LOCKED
 {
 	struct exec *x = arg;
-	bool wanted = false;
-	for (const struct call *c = x->calls; c != NULL && !wanted; c = c->next_in_exec)
-		wanted = memo_call_wanted(c);
+	bool wanted = is_wanted(x);
 	int64_t now = memo_now_ns();
 	if (wanted)
 		x->unwanted_ns = 0;
@@ -170,6 +187,7 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 	struct memo_transition t = {
 		.to = to,
 		.reason = reason,
+		.run = x->leader->run != NULL ? memo_run_id(x->leader->run) : NULL,
 		.executor = to == MEMO_PENDING ? NULL : "local",
 		.exit_code = exit_code,
 		.origin = origin,
@@ -180,6 +198,10 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 	memo_mutex_lock(&r->mu);
 	x->state = to;
 	x->since_ns = memo_now_ns();
+	for (const struct call *c = x->calls; c != NULL && to == MEMO_RUNNING; c = c->next_in_exec) {
+		if (c->run != NULL)
+			memo_run_running(r, c);
+	}
 	memo_post_event(r, MEMO_EVENT_STATE, i.task, i.version, i.name, to, reason);
 	memo_mutex_unlock(&r->mu);
 	return 0;

@@ -84,10 +84,12 @@ static void end_calls(struct memo_runner *r, struct exec *x, int code, struct me
 	for (struct call *c = take_calls(&x->calls); c != NULL; c = next) {
 		next = c->next_in_exec;
 		leave(r, x, c);
-		if (code == -EAGAIN)
+		if (code == -EAGAIN) {
 			memo_call_restart(r, c);
-		else
+		} else {
+			c->executed = x->ran;
 			memo_call_done(r, c, code, res, code < 0 ? err : NULL);
+		}
 		memo_call_unref(r, c);
 	}
 }
@@ -277,13 +279,16 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 	memo_mutex_unlock(&r->mu);
 	bool told = observed == NULL || json_object_set(origin, "observed", observed) == 0;
 	struct memo_instance i = memo_exec_instance(x);
+	const char *run = x->leader->run != NULL ? memo_run_id(x->leader->run) : NULL;
+	if (run != NULL && memo_json_set(origin, "run", json_string(run)) < 0)
+		told = false;
 	struct memo_publication p = {
 		.instance = &i,
 		.attempt = x->dir,
 		.produced = &e->produced,
 		.origin = origin,
 		.observed = observed,
-		.transition = { .to = MEMO_SUCCESS, .executor = "local", .exit_code = e->code },
+		.transition = { .to = MEMO_SUCCESS, .run = run, .executor = "local", .exit_code = e->code },
 		.ino = ino,
 	};
 	struct memo_result *res = NULL;
@@ -302,6 +307,7 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 	} else {
 		if (code == 0) {
 			x->state = MEMO_SUCCESS;
+			x->ran = true;
 			memo_post_event(r, MEMO_EVENT_STATE, i.task, i.version, i.name, MEMO_SUCCESS, NULL);
 			if (force)
 				memo_post_event(r, MEMO_EVENT_NAME, i.task, i.version, i.name, MEMO_SUCCESS, NULL);

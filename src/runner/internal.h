@@ -25,6 +25,7 @@
 
 struct call;
 struct exec;
+struct run;
 
 struct job {
 	struct job *next;
@@ -114,6 +115,9 @@ struct call {
 	struct job job;
 	unsigned mark;        /* of the cycle search */
 	bool failing;         /* its failure is being written down */
+	bool executed;        /* its result was made for it, not found */
+	bool up_failed;       /* it failed before it could start, by what is upstream */
+	struct run *run;      /* on whose behalf; a reference; NULL: none */
 	struct call *next_live, **prev_live;
 };
 
@@ -132,6 +136,7 @@ struct exec {
 	char *dir;
 	pid_t pid;
 	bool queued, running, cancel, holds_slot, finished;
+	bool ran;            /* its result was published by it, not found by the second look-up */
 	bool deadlock;       /* a read of its own was refused because it closes a cycle */
 	bool parked;         /* the output is there, but the store is full: published when there is room */
 	bool over;           /* the publication of a parked one succeeded */
@@ -182,6 +187,7 @@ struct memo_runner {
 	struct memo_map calls;
 	struct memo_map execs;
 	struct memo_map failures;
+	struct memo_map runs; /* in memory, by id */
 	struct memo_map users;
 	struct call *live_calls;
 	struct exec *live_execs;
@@ -226,7 +232,8 @@ void memo_post_event(struct memo_runner *r, enum memo_event_kind kind, const cha
 
 /* call.c */
 MEMO_MUST int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name,
-			    unsigned flags, unsigned depth, bool allowed, struct call **out, struct memo_err *err) LOCKED;
+			    unsigned flags, unsigned depth, bool allowed, struct run *run, struct call **out,
+			    struct memo_err *err) LOCKED;
 void memo_call_unref(struct memo_runner *r, struct call *c) LOCKED;
 /* Ends a call: answers its waits, goes on with its parents. */
 void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res, const struct memo_err *err)
@@ -243,6 +250,10 @@ void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct mem
 /* Takes over the reference of @child. -EDEADLK: @child waits for @parent already. */
 MEMO_MUST int memo_call_edge(struct memo_runner *r, struct edge *e, struct call *parent, struct call *child) LOCKED;
 bool memo_call_wanted(const struct call *c);
+/* Something that the call waits for is executing. */
+bool memo_call_runs(const struct call *c);
+/* Ends a call that nobody wants, and what is upstream of it, unless it executes already (@all: also then). */
+void memo_call_give_up(struct memo_runner *r, struct call *c, bool all) LOCKED;
 enum memo_state memo_call_state(const struct call *c);
 
 /* call_look.c: steps of a call */
@@ -266,6 +277,8 @@ void memo_exec_enqueue(struct memo_runner *r, struct exec *x) LOCKED;
 
 void memo_exec_unref(struct memo_runner *r, struct exec *x) LOCKED;
 void memo_exec_cancel(struct memo_runner *r, struct exec *x, const char *reason) LOCKED;
+/* Cancels if none of its calls is wanted; what executes with @all only. */
+void memo_exec_give_up(struct memo_runner *r, struct exec *x, bool all) LOCKED;
 void memo_exec_schedule(struct memo_runner *r) LOCKED;
 /* A process of the task begins or ends a wait: the slot is given back, or taken again. */
 void memo_exec_reading(struct memo_runner *r, struct exec *x, struct memo_wait *w) LOCKED;
@@ -282,6 +295,20 @@ void memo_failure_forget(struct memo_runner *r, const struct memo_id *identity) 
 bool memo_graph_call_reaches_exec(struct memo_runner *r, struct call *from, const struct exec *to) LOCKED;
 bool memo_graph_call_reaches_call(struct memo_runner *r, struct call *from, const struct call *to) LOCKED;
 bool memo_graph_exec_reaches_call(struct memo_runner *r, struct exec *from, const struct call *to) LOCKED;
+
+/* run.c: what a call asks and tells the run that it belongs to */
+bool memo_run_forces(const struct run *run, const struct memo_task *t);
+bool memo_run_verifies(const struct run *run);
+struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c) LOCKED; /* a reference; NULL: none */
+void memo_run_begun(struct memo_runner *r, const struct call *c) LOCKED;
+void memo_run_running(struct memo_runner *r, const struct call *c) LOCKED;
+void memo_run_ended(struct memo_runner *r, const struct call *c) LOCKED;
+void memo_run_ref(struct run *run);
+void memo_run_unref(struct memo_runner *r, struct run *run) LOCKED;
+const char *memo_run_id(const struct run *run);
+/* run_feed.c */
+void memo_runs_flush(struct memo_runner *r);
+void memo_runs_close(struct memo_runner *r) LOCKED;
 
 /* reader.c: the exec whose worker is an ancestor of thread @tid; a reference, or NULL. Takes the lock itself. */
 struct exec *memo_reader_find(struct memo_runner *r, pid_t tid);

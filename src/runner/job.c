@@ -10,17 +10,30 @@
 #include <ctype.h>
 #include <string.h>
 
+/* Where a result that came from stdout lies while it is verified. */
+#define VERIFIED "output"
+
 struct build {
 	struct memo_store *store;
 	const struct memo_plan *plan;
 	struct memo_job *job;
 	struct memo_err *err;
 	struct memo_settings set;
+	const struct memo_result *verify; /* the job is to check this; NULL: to make it */
 };
 
 static int oom(struct build *b)
 {
 	return memo_fail(b->err, -ENOMEM, "out of memory");
+}
+
+/* Where the result is to appear, or lies when it is verified. */
+static const char *output_text(const struct build *b)
+{
+	const struct memo_task *t = b->plan->task;
+	if (t->output_path != NULL)
+		return t->output_path;
+	return b->verify != NULL ? VERIFIED : "/dev/stdout";
 }
 
 /* ---- places ---------------------------------------------------------------------------------- */
@@ -36,7 +49,8 @@ static bool taken(const struct build *b, const char *place)
 	const struct memo_task *t = b->plan->task;
 	if (same_first(place, "needs"))
 		return true;
-	if (t->output_path != NULL && same_first(place, t->output_path))
+	if (same_first(place, t->output_path != NULL ? t->output_path : VERIFIED) &&
+	    (t->output_path != NULL || b->verify != NULL))
 		return true;
 	for (size_t i = 0; i < b->job->inputs; i++) {
 		if (same_first(place, b->job->input[i].to))
@@ -160,6 +174,21 @@ static const char *file_to(const struct build *b, size_t i)
 	return b->job->input[at].to;
 }
 
+/* The result that is to be verified, where it was made. */
+static int place_result(struct build *b)
+{
+	char *from = NULL;
+	int r = memo_store_result_path(b->store, b->verify, &from);
+	if (r < 0)
+		return memo_fail(b->err, r, "the result of task '%s': %s", b->plan->task->name, memo_strerror(r));
+	struct memo_job_input *p = add_place(b, strdup(output_text(b)), from);
+	if (p == NULL)
+		return oom(b);
+	p->directory = b->verify->kind == MEMO_RESULT_DIRECTORY;
+	p->trusted = true;
+	return 0;
+}
+
 static int place_all(struct build *b)
 {
 	int r = place_code(b);
@@ -169,7 +198,7 @@ static int place_all(struct build *b)
 		if (b->plan->file[i].input != NULL) /* a tool is found through PATH */
 			r = place_file(b, &b->plan->file[i]);
 	}
-	return r;
+	return r == 0 && b->verify != NULL ? place_result(b) : r;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -278,11 +307,6 @@ static char *requirement_text(const struct memo_task *t, const char *name)
 	return n < 0 ? NULL : s;
 }
 
-static const char *output_text(const struct memo_task *t)
-{
-	return t->output_path != NULL ? t->output_path : "/dev/stdout";
-}
-
 static int part_texts(const struct build *b, const struct memo_part *part, struct texts *out)
 {
 	const struct memo_task *t = b->plan->task;
@@ -298,7 +322,7 @@ static int part_texts(const struct build *b, const struct memo_part *part, struc
 	case MEMO_PART_REQUIREMENT:
 		return texts_add(out, requirement_text(t, part->text));
 	case MEMO_PART_OUTPUT:
-		return texts_add(out, strdup(output_text(t)));
+		return texts_add(out, strdup(output_text(b)));
 	}
 	return -EINVAL;
 }
@@ -358,13 +382,17 @@ static int argv_element(struct build *b, const char *text)
 static int build_argv(struct build *b)
 {
 	const struct memo_task *t = b->plan->task;
+	int r = 0;
+	for (size_t i = 0; r == 0 && b->verify != NULL && i < t->verifies; i++)
+		r = argv_element(b, t->verify[i]);
+	if (r < 0 || b->verify != NULL)
+		return r;
 	if (t->script != NULL) {
 		char *path = NULL;
 		if (asprintf(&path, MEMO_ATTEMPT_CODE "%s", t->script) < 0)
 			path = NULL;
 		return argv_add(b->job, path) < 0 ? oom(b) : 0;
 	}
-	int r = 0;
 	for (size_t i = 0; r == 0 && i < t->commands; i++)
 		r = argv_element(b, t->command[i]);
 	if (r == 0 && b->job->argc == 0)
@@ -422,7 +450,7 @@ static int build_env(struct build *b, const char *mountpoint)
 	const struct memo_task *t = b->plan->task;
 	b->job->env = json_object();
 	if (b->job->env == NULL || env_set(b, "LANG", "C.UTF-8") < 0 || env_set(b, "TZ", "UTC") < 0 ||
-	    env_set(b, "PATH", b->set.path) < 0 || env_set(b, "OUTPUT", output_text(t)) < 0)
+	    env_set(b, "PATH", b->set.path) < 0 || env_set(b, "OUTPUT", output_text(b)) < 0)
 		return oom(b);
 	if (mountpoint != NULL && env_set(b, "MEMOFS_MOUNT", mountpoint) < 0)
 		return oom(b);
@@ -446,20 +474,20 @@ static int build_env(struct build *b, const char *mountpoint)
 
 /* ---- the door -------------------------------------------------------------------------------- */
 
-int memo_job_build(struct memo_store *s, const struct memo_plan *p, const char *identity_hex, const char *mountpoint,
-		   struct memo_job *out, struct memo_err *err)
+static int build_job(const struct memo_result *verify, struct memo_store *s, const struct memo_plan *p,
+		     const char *identity_hex, const char *mountpoint, struct memo_job *out, struct memo_err *err)
 {
 	const struct memo_task *t = p->task;
 	struct memo_job job = {
-		.output = t->output,
+		.output = verify != NULL ? MEMO_OUT_FILE : t->output,
 		.time_ms = t->time_ms,
 		.memory_bytes = t->memory_bytes,
 		.network = t->network,
 	};
-	struct build b = { .store = s, .plan = p, .job = &job, .err = err };
+	struct build b = { .store = s, .plan = p, .job = &job, .err = err, .verify = verify };
 	memcpy(job.identity, identity_hex, sizeof job.identity);
 	int r = memo_store_settings(s, &b.set, err);
-	if (r == 0 && t->output_path != NULL) {
+	if (r == 0 && t->output_path != NULL && verify == NULL) {
 		job.output_path = strdup(t->output_path);
 		r = job.output_path == NULL ? oom(&b) : 0;
 	}
@@ -475,6 +503,18 @@ int memo_job_build(struct memo_store *s, const struct memo_plan *p, const char *
 	}
 	*out = job;
 	return 0;
+}
+
+int memo_job_build(struct memo_store *s, const struct memo_plan *p, const char *identity_hex, const char *mountpoint,
+		   struct memo_job *out, struct memo_err *err)
+{
+	return build_job(NULL, s, p, identity_hex, mountpoint, out, err);
+}
+
+int memo_job_build_verify(struct memo_store *s, const struct memo_plan *p, const struct memo_result *res,
+			  const char *identity_hex, struct memo_job *out, struct memo_err *err)
+{
+	return build_job(res, s, p, identity_hex, NULL, out, err);
 }
 
 json_t *memo_job_json(const struct memo_job *j)

@@ -16,6 +16,10 @@
 /* @p is complete (results and digests). @mountpoint may be NULL. @out is cleared with memo_job_clear(). */
 MEMO_MUST int memo_job_build(struct memo_store *s, const struct memo_plan *p, const char *identity_hex,
 			     const char *mountpoint, struct memo_job *out, struct memo_err *err);
+/* The same for the task's `verify` command: the result lies where the task would have made it ({output}), or as "output"
+ * for one from stdout. */
+MEMO_MUST int memo_job_build_verify(struct memo_store *s, const struct memo_plan *p, const struct memo_result *res,
+				    const char *identity_hex, struct memo_job *out, struct memo_err *err);
 /* What of a job is kept with the result, to reproduce it by hand: {"argv","env","inputs":[{"to","from"}],"stdout"}. */
 json_t *memo_job_json(const struct memo_job *j);
 /* A shell script that does what such an object says. */

@@ -314,6 +314,19 @@ int memo_local_start(struct memo_local *l, const char *attempt, void *tag,
 	return 0;
 }
 
+int memo_local_run(struct memo_local *l, const char *attempt)
+{
+	struct child c = { .pidfd = -1, .attempt = strdup(attempt) };
+	int r = c.attempt == NULL ? -ENOMEM : spawn_worker(l, &c);
+	if (r == 0) {
+		while (waitpid(c.pid, NULL, 0) < 0 && errno == EINTR)
+			continue;
+		(void)close(c.pidfd);
+	}
+	free(c.attempt);
+	return r;
+}
+
 void memo_local_cancel(struct memo_local *l, void *tag)
 {
 	memo_mutex_lock(&l->mu);

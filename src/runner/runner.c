@@ -105,7 +105,11 @@ void memo_runner_close(struct memo_runner *r)
 		memo_cond_wait(&r->idle, &r->mu);
 	memo_mutex_unlock(&r->mu);
 	memo_local_close(r->local);
+	memo_runs_flush(r);
 	memo_pool_stop(r);
+	memo_mutex_lock(&r->mu);
+	memo_runs_close(r);
+	memo_mutex_unlock(&r->mu);
 	runner_free(r);
 }
 
@@ -155,7 +159,7 @@ static int demand_call(struct memo_runner *r, const struct memo_demand *d, const
 	if (code < 0)
 		return code;
 	struct call *c;
-	code = memo_call_get(r, d->task, d->inputs, name.data, d->flags, 0, may_start(set, d->uid), &c, err);
+	code = memo_call_get(r, d->task, d->inputs, name.data, d->flags, 0, may_start(set, d->uid), NULL, &c, err);
 	if (code < 0)
 		return code;
 	if (c->ino == 0)
