@@ -47,6 +47,7 @@ void memo_call_bind(struct memo_fs *fs, struct memo_node *n, struct memo_result 
 		return;
 	if (memo_call_inner(fs, n->view, res, n->ino, &inner) < 0)
 		return; /* no ids: the calls end with EIO */
+	atomic_store(&n->counted, true);
 	memo_node_bind(&fs->nodes, n, res, inner);
 }
 
@@ -60,6 +61,18 @@ void memo_call_observe(struct memo_fs *fs, const struct memo_node *n, pid_t tid)
 	int len = snprintf(path, sizeof path, "/tasks/%s/%s/%s", o->task->name, o->task->version, o->component);
 	if (len > 0 && (size_t)len < sizeof path)
 		memo_runner_observe(fs->runner, tid, path, &r->hash, NULL);
+}
+
+void memo_call_count(struct memo_fs *fs, struct memo_node *n, pid_t tid)
+{
+	const struct memo_origin *o = atomic_load(&n->origin);
+	const struct memo_result *r = atomic_load(&n->result);
+	/* who goes on reading in a directory reads one result */
+	bool again = n->type == S_IFDIR && atomic_exchange(&n->reader, tid) == tid;
+	if (atomic_load(&n->counted) && atomic_exchange(&n->counted, false))
+		return;
+	if (!again && o != NULL && r != NULL)
+		memo_runner_count_hit(fs->runner, o->task, r);
 }
 
 void memo_call_retire(struct memo_fs *fs, struct memo_node *n)

@@ -1,7 +1,7 @@
 /* Dir: the entries of a directory, from where READDIR left off.
  *
- * Small directories are lists made when they are opened. The names of a version and the objects are streamed from the
- * store: the cookie counts entries on this handle; another offset than the one that was reached begins anew and skips.
+ * Small directories are lists made when they are opened. The names of a version, the objects and the instances of a run are
+ * streamed from the store: the cookie counts entries on this handle; another offset than the one that was reached begins anew and skips.
  * Only finished results are listed in /tasks and /cached, and of those whose meaning can change only what a peek, which
  * starts nothing, still finds: what a crawler sees, it can read without starting work. */
 #include "private.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum dir_kind { DIR_LIST, DIR_TREE, DIR_NAMES, DIR_HASHES };
+enum dir_kind { DIR_LIST, DIR_TREE, DIR_NAMES, DIR_HASHES, DIR_RUN };
 
 struct memo_dir {
 	struct memo_dir *next_open, **prev_open; /* guarded by the memo_fs's mu */
@@ -25,6 +25,7 @@ struct memo_dir {
 	struct memo_task *task;
 	struct memo_name_iter *names;
 	struct memo_id hash; /* HASHES: the last one given */
+	struct memo_runs_walk *walk; /* RUN */
 	uint64_t at; /* streams: number of the entry in `next` */
 	struct memo_dirent next; /* streams: read but not given yet, while have */
 	bool have, end;
@@ -63,6 +64,7 @@ void memo_dir_close(struct memo_fs *fs, struct memo_dir *d)
 	memo_tree_unref(d->tree);
 	memo_task_unref(d->task);
 	memo_name_iter_free(d->names);
+	memo_view_runs_free(d->walk);
 	memo_mutex_clear(&d->mu);
 	free(d);
 }
@@ -92,6 +94,8 @@ static int open_list(struct memo_fs *fs, struct memo_node *n, struct memo_dir *d
 		r = memo_dir_add(d, "..", MEMO_INO_ROOT, S_IFDIR);
 	if (r < 0 || n->kind == MEMO_NODE_VERSION) /* of /start: nothing is listed */
 		return r;
+	if (n->view == MEMO_VIEW_RUNS)
+		return memo_view_runs_list(fs, n, d);
 	return n->kind == MEMO_NODE_INFO || n->kind == MEMO_NODE_UPSTREAM ? memo_view_info_list(fs, n, d)
 									  : memo_view_top_list(fs, n, d);
 }
@@ -103,6 +107,8 @@ int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out
 		kind = DIR_NAMES;
 	else if (n->kind == MEMO_NODE_VIEW && n->view == MEMO_VIEW_OBJECTS)
 		kind = DIR_HASHES;
+	else if (n->kind == MEMO_NODE_OUTCOME)
+		kind = DIR_RUN;
 	struct memo_dir *d = dir_new(fs, kind, n->ino);
 	if (d == NULL)
 		return -ENOMEM;
@@ -112,6 +118,8 @@ int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out
 		r = open_list(fs, n, d);
 	else if (kind == DIR_NAMES)
 		r = memo_store_task(fs->store, n->task, n->version, &d->task, NULL);
+	else if (kind == DIR_RUN)
+		r = (d->walk = memo_view_runs_walk(n)) == NULL ? -ENOMEM : 0;
 	if (r < 0) {
 		memo_dir_close(fs, d);
 		return r;
@@ -228,7 +236,9 @@ static int stream_next(struct memo_fs *fs, struct memo_dir *d)
 		d->have = true;
 		return 0;
 	}
-	int r = d->kind == DIR_NAMES ? next_name(fs, d) : next_hash(fs, d);
+	int r = d->kind == DIR_NAMES ? next_name(fs, d)
+		: d->kind == DIR_RUN ? memo_view_runs_next(fs, d->walk, &d->next)
+				     : next_hash(fs, d);
 	d->have = r == 0;
 	d->end = r == -ENOENT;
 	return r;
@@ -239,6 +249,7 @@ static void stream_rewind(struct memo_dir *d)
 	memo_name_iter_free(d->names);
 	d->names = NULL;
 	d->hash = (struct memo_id){ { 0 } };
+	memo_view_runs_rewind(d->walk);
 	d->at = 0;
 	d->have = false;
 	d->end = false;

@@ -117,14 +117,17 @@ static int clear_stale(const char *point, struct memo_err *err)
 static int fixed_nodes(struct memo_fs *fs)
 {
 	for (unsigned i = 0; i < MEMO_VIEWS + 2; i++) {
-		struct memo_node_spec s = { .ino = MEMO_INO_ROOT + i, .kind = MEMO_NODE_VIEW, .type = S_IFDIR };
-		if (i == 0) {
+		struct memo_node_spec s = { .kind = MEMO_NODE_VIEW, .type = S_IFDIR };
+		if (i == MEMO_VIEWS) {
+			s.ino = MEMO_INO_ROOT;
 			s.kind = MEMO_NODE_ROOT;
-		} else if (s.ino == MEMO_INO_README) {
+		} else if (i == MEMO_VIEWS + 1) {
+			s.ino = MEMO_INO_README;
 			s.kind = MEMO_NODE_README;
 			s.type = S_IFREG;
 		} else {
-			s.view = (enum memo_view)(i - 1);
+			s.view = (enum memo_view)i;
+			s.ino = memo_view_ino(s.view);
 		}
 		struct memo_node *pinned;
 		int r = memo_nodes_make(&fs->nodes, &s, &pinned, NULL);

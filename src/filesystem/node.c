@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const memo_view_names[] = { "tasks", "cached", "start", "info", "objects", NULL };
+const char *const memo_view_names[] = { "tasks", "cached", "start", "info", "objects", "runs", NULL };
 
 struct memo_name {
 	struct memo_map_link link;

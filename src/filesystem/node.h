@@ -36,13 +36,20 @@ enum memo_view {
 	MEMO_VIEW_START,
 	MEMO_VIEW_INFO,
 	MEMO_VIEW_OBJECTS,
+	MEMO_VIEW_RUNS,
 	MEMO_VIEWS
 };
 extern const char *const memo_view_names[]; /* "tasks" ..., NULL at the end */
 
 #define MEMO_INO_ROOT 1
-#define MEMO_INO_VIEW 2 /* + view */
+#define MEMO_INO_VIEW 2 /* + view, but for runs */
 #define MEMO_INO_README 7
+#define MEMO_INO_RUNS 8
+
+static inline uint64_t memo_view_ino(enum memo_view v)
+{
+	return v == MEMO_VIEW_RUNS ? MEMO_INO_RUNS : MEMO_INO_VIEW + (uint64_t)v;
+}
 
 /* Placeholder size of a file: beyond what any tool copies without noticing. */
 #define MEMO_PLACEHOLDER_BYTES (UINT64_C(1) << 50)
@@ -63,6 +70,9 @@ enum memo_node_kind {
 	MEMO_NODE_INFO, /* /info/<task>/<version>/<component> */
 	MEMO_NODE_TEXT, /* a file in it */
 	MEMO_NODE_UPSTREAM, /* its directory of links */
+	MEMO_NODE_RUN, /* /runs/<id> */
+	MEMO_NODE_OUTCOME, /* /runs/<id>/success ... */
+	MEMO_NODE_RUN_TEXT, /* a file in /runs/<id> */
 };
 
 /* Whose result it is; immutable. */
@@ -91,10 +101,10 @@ struct memo_node {
 	enum memo_view view;
 	mode_t type; /* S_IFDIR, S_IFREG, S_IFLNK */
 	bool once; /* of a task with "cache": false: each open is an execution */
-	char *task, *version; /* of directories and what is below them; may be NULL */
+	char *task, *version; /* of directories and what is below them; may be NULL; in /runs @task is the run's id */
 	char *home; /* the name under which a directory was made: it can have but one */
 	char *target; /* LINK, and links inside a tree */
-	unsigned index; /* ENTRY: in the tree; TEXT: in memo_info_names */
+	unsigned index; /* ENTRY: in the tree; TEXT: in memo_info_names; OUTCOME, RUN_TEXT: which */
 	struct memo_node *root; /* ENTRY: the result's node, pinned */
 	uint64_t size; /* ENTRY */
 	bool exec; /* ENTRY */
@@ -103,6 +113,9 @@ struct memo_node {
 	_Atomic(struct memo_result *) result;
 	uint64_t inner; /* id of entry i of its tree: inner + i; set before result */
 	atomic_bool demandable; /* a name in /tasks led here */
+	/* For the statistics alone. */
+	atomic_bool counted; /* the demand that gave it its result was counted: the OPEN that follows is no further hit */
+	atomic_int reader; /* of a directory: the thread that opened something in it last */
 	/* Guarded by the table's lock. */
 	struct memo_map_link link;
 	uint64_t lookups;

@@ -30,6 +30,10 @@ static void lookup_in(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir,
 			memo_view_object_lookup(fs, req, name);
 			return;
 		}
+		if (dir->view == MEMO_VIEW_RUNS) {
+			memo_view_runs_lookup(fs, req, dir, name);
+			return;
+		}
 		memo_view_top_lookup(fs, req, dir, name);
 		return;
 	case MEMO_NODE_ROOT:
@@ -47,6 +51,11 @@ static void lookup_in(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir,
 	case MEMO_NODE_UPSTREAM:
 		memo_view_info_lookup(fs, req, dir, name);
 		return;
+	case MEMO_NODE_RUN:
+	case MEMO_NODE_OUTCOME:
+		memo_view_runs_lookup(fs, req, dir, name);
+		return;
+	case MEMO_NODE_RUN_TEXT:
 	case MEMO_NODE_README:
 	case MEMO_NODE_LATEST:
 	case MEMO_NODE_LINK:

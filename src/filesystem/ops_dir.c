@@ -26,6 +26,7 @@ void memo_ops_opendir_result(struct memo_fs *fs, const struct memo_call *c)
 		return;
 	}
 	memo_call_observe(fs, root, c->tid);
+	memo_call_count(fs, root, c->tid);
 	if (root->once)
 		memo_node_consume(&fs->nodes, root);
 	struct fuse_file_info fi = c->fi;

@@ -123,6 +123,8 @@ static void reply_open(struct memo_fs *fs, const struct memo_call *c, int fd)
 	}
 	struct memo_node *owner = memo_call_owner(c->node);
 	memo_call_observe(fs, owner, c->tid);
+	if (c->attempt == 0) /* what was lost was demanded anew */
+		memo_call_count(fs, owner, c->tid);
 	if (owner->once && owner != c->node)
 		memo_node_consume(&fs->nodes, owner);
 	struct fuse_file_info fi = c->fi;

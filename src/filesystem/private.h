@@ -103,6 +103,8 @@ MEMO_MUST bool memo_call_again(struct memo_fs *fs, const struct memo_call *call)
 /* An error reply, and the pin given back. */
 void memo_call_end(struct memo_fs *fs, const struct memo_call *call, int code);
 void memo_call_retire(struct memo_fs *fs, struct memo_node *n);
+/* Counts an OPEN of a result, or of something in it, as a hit of its task. */
+void memo_call_count(struct memo_fs *fs, struct memo_node *owner, pid_t tid);
 /* Records that the thread read the result. */
 void memo_call_observe(struct memo_fs *fs, const struct memo_node *n, pid_t tid);
 /* The node that carries the result: the entry's root or the node itself. */
@@ -120,6 +122,7 @@ void memo_view_top_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *
 			  const char *name); /* view_top.c */
 void memo_view_instance_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *name);
 void memo_view_object_lookup(struct memo_fs *fs, fuse_req_t req, const char *name);
+void memo_view_runs_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *name);
 void memo_view_tree_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *name);
 void memo_view_info_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *name);
 /* /info/<task>/<version>/<component>, after the name was understood. */
@@ -174,6 +177,19 @@ MEMO_MUST int memo_dir_add(struct memo_dir *d, const char *name, uint64_t ino, m
 /* The fixed part of a listing, for view_info.c and view_top.c. */
 MEMO_MUST int memo_view_info_list(struct memo_fs *fs, const struct memo_node *n, struct memo_dir *d);
 MEMO_MUST int memo_view_top_list(struct memo_fs *fs, const struct memo_node *n, struct memo_dir *d);
+MEMO_MUST int memo_view_runs_list(struct memo_fs *fs, const struct memo_node *n, struct memo_dir *d);
+
+/* ---- runs (view_runs.c) ----------------------------------------------------------------------------- */
+
+/* The text of a RUN_TEXT now. */
+MEMO_MUST int memo_view_runs_text(struct memo_fs *fs, const struct memo_node *n, struct memo_buf *b);
+/* The links in an OUTCOME directory, in order of path, streaming. */
+struct memo_runs_walk;
+struct memo_runs_walk *memo_view_runs_walk(const struct memo_node *n);
+void memo_view_runs_rewind(struct memo_runs_walk *w);
+void memo_view_runs_free(struct memo_runs_walk *w); /* NULL-safe */
+/* -ENOENT: the end. */
+MEMO_MUST int memo_view_runs_next(struct memo_fs *fs, struct memo_runs_walk *w, struct memo_dirent *e);
 
 /* ---- operations and life ------------------------------------------------------------------------- */
 

@@ -121,6 +121,7 @@ void memo_attr(struct memo_fs *fs, const struct memo_node *n, bool ready, struct
 	case MEMO_NODE_README:
 	case MEMO_NODE_START:
 	case MEMO_NODE_TEXT:
+	case MEMO_NODE_RUN_TEXT:
 		/* Their length is told by text.c, to whom asks next. */
 		memo_attr_text(fs, n, n->kind == MEMO_NODE_START ? 8 : 4096, st);
 		*seconds_out = 0;
@@ -131,6 +132,8 @@ void memo_attr(struct memo_fs *fs, const struct memo_node *n, bool ready, struct
 	case MEMO_NODE_VERSION:
 	case MEMO_NODE_INFO:
 	case MEMO_NODE_UPSTREAM:
+	case MEMO_NODE_RUN:
+	case MEMO_NODE_OUTCOME:
 		basics(fs, n, false, st);
 		return;
 	}

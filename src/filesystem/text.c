@@ -1,4 +1,4 @@
-/* Text: files whose bytes are made when they are looked at: /README, /start, /info. What a GETATTR told the size of is what
+/* Text: files whose bytes are made when they are looked at: /README, /start, /info, /runs. What a GETATTR told the size of is what
  * the same thread's next OPEN gives; a log of /info grows and is read live. */
 #include "private.h"
 
@@ -35,7 +35,8 @@ void memo_blob_unref(struct memo_blob *b)
 
 bool memo_text_is(const struct memo_node *n)
 {
-	return n->kind == MEMO_NODE_README || n->kind == MEMO_NODE_START || n->kind == MEMO_NODE_TEXT;
+	return n->kind == MEMO_NODE_README || n->kind == MEMO_NODE_START || n->kind == MEMO_NODE_TEXT ||
+	       n->kind == MEMO_NODE_RUN_TEXT;
 }
 
 bool memo_text_is_log(const struct memo_node *n)
@@ -64,6 +65,8 @@ int memo_text_make(struct memo_fs *fs, struct memo_node *n, const struct fuse_ct
 	int r;
 	if (n->kind == MEMO_NODE_README)
 		r = memo_text_readme(fs, &b);
+	else if (n->kind == MEMO_NODE_RUN_TEXT)
+		r = memo_view_runs_text(fs, n, &b);
 	else if (o == NULL)
 		r = -ESTALE;
 	else if (n->kind == MEMO_NODE_START)
@@ -197,6 +200,8 @@ static const char readme_head[] =
 	"  start/<task>/<version>/<inputs>    reading it starts the work and says the state; never waits\n"
 	"  info/<task>/<version>/<inputs>/    state, why, stderr, stdout, origin.json, command.sh, ...\n"
 	"  objects/<64 hex>                   results by their hash\n"
+	"  runs/<run>/                        status.json, instances.jsonl, and links to info by what became of them:\n"
+	"                                     success, failed, cancelled, pending\n"
 	"\n"
 	"<inputs> is key=value,key=value. Write %2F for '/', %2C for ',' and %25 for '%' in a value; an array\n"
 	"repeats its key; @default means every input at its default. <version> may be \"latest\".\n"

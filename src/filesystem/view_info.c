@@ -242,7 +242,7 @@ static int list_upstream(struct memo_fs *fs, const struct memo_node *n, const st
 static bool text_exists(struct memo_fs *fs, const struct memo_origin *o, const char *what)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	if (strcmp(what, "stderr") == 0 || strcmp(what, "stdout") == 0)
+	if (strcmp(what, "stderr") == 0 || strcmp(what, "stdout") == 0 || strcmp(what, "why") == 0)
 		return true;
 	return memo_runner_info(fs->runner, o->task, o->inputs, what, &b, NULL) == 0;
 }

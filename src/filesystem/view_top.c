@@ -59,7 +59,7 @@ static void lookup_root(struct memo_fs *fs, fuse_req_t req, const char *name)
 		if (strcmp(name, memo_view_names[v]) != 0)
 			continue;
 		s = (struct memo_node_spec){
-			.ino = MEMO_INO_VIEW + v, .kind = MEMO_NODE_VIEW, .view = (enum memo_view)v, .type = S_IFDIR
+			.ino = memo_view_ino((enum memo_view)v), .kind = MEMO_NODE_VIEW, .view = (enum memo_view)v, .type = S_IFDIR
 		};
 		memo_view_entry(fs, req, &s, MEMO_FOREVER);
 		return;
@@ -168,7 +168,7 @@ int memo_view_top_list(struct memo_fs *fs, const struct memo_node *n, struct mem
 	if (n->kind == MEMO_NODE_ROOT) {
 		int r = memo_dir_add(d, "README", MEMO_INO_README, S_IFREG);
 		for (unsigned v = 0; v < MEMO_VIEWS && r == 0; v++)
-			r = memo_dir_add(d, memo_view_names[v], MEMO_INO_VIEW + v, S_IFDIR);
+			r = memo_dir_add(d, memo_view_names[v], memo_view_ino((enum memo_view)v), S_IFDIR);
 		return r;
 	}
 	int r = list_tasks(fs, n, d);

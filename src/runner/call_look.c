@@ -43,6 +43,7 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 		memo_call_fail(r, c, -EACCES, &err);
 		return;
 	}
+	memo_stats_miss(r, c->task->name);
 	memo_exec_join(r, c);
 }
 
@@ -86,6 +87,7 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 	bool force = run_decides(r, c, res, &verify);
 	if (*res != NULL) {
 		note_hit(r, c, *res);
+		c->known = true;
 		return 0;
 	}
 	if (!c->task->cache || force)
@@ -129,6 +131,8 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 		} else if (res == NULL) {
 			memo_call_miss(r, c);
 		} else if (observed == NULL) {
+			if (!c->known)
+				memo_stats_hit(r, c->task->name, res);
 			memo_call_done(r, c, 0, res, NULL);
 		} else {
 			c->phase = CALL_OBSERVED;
@@ -175,6 +179,7 @@ void memo_call_check(struct memo_runner *r, void *arg)
 		if (r->closing) {
 			memo_call_fail(r, c, -ESHUTDOWN, NULL);
 		} else if (entry == NULL) {
+			memo_stats_hit(r, c->task->name, c->candidate);
 			memo_call_done(r, c, 0, c->candidate, NULL);
 		} else if (!ask || code < 0 ||
 			   memo_call_get(r, t, inputs, name.data, 0, c->depth + 1, c->allowed, c->run, &child,

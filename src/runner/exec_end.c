@@ -335,6 +335,9 @@ void memo_exec_finish(struct memo_runner *r, void *arg)
 	memo_mutex_unlock(&r->mu);
 	MEMO_AUTO_JSON json_t *origin = origin_json(x, &e);
 	const struct memo_task *t = x->leader->task;
+	if (!x->parked)
+		memo_stats_executed(r, t->name, e.wall_ms,
+				    e.status != MEMO_EXIT_SUCCESS && e.status != MEMO_EXIT_CANCELLED);
 	/* logs are for people: a failure to keep them must not lose the result */
 	if (!x->parked && memo_store_keep_logs(r->store, &x->identity, x->dir,
 					       t->output_path != NULL || e.status != MEMO_EXIT_SUCCESS) < 0)

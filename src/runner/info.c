@@ -8,6 +8,7 @@
 #include "core/canon.h"
 #include "core/path.h"
 #include "job.h"
+#include "run.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -146,37 +147,6 @@ static int log_text(struct memo_runner *r, const struct memo_task *t, const stru
 	return code == -EFBIG ? 0 : code;
 }
 
-/* ---- why ------------------------------------------------------------------------------------- */
-
-static int why_text(struct memo_runner *r, const struct memo_task *t, const struct known *k, struct memo_buf *out)
-{
-	const json_t *origin = json_object_get(k->record, "origin");
-	const char *message = memo_json_string(k->record, "message", NULL);
-	MEMO_AUTO_FREE char *unresolved = NULL;
-	if (message == NULL && k->demanded && !k->named.known &&
-	    memo_store_named_message(r->store, t->name, t->version, k->name.data, &unresolved) == 0)
-		message = unresolved;
-	switch (k->state) {
-	case MEMO_SUCCESS:
-		(void)memo_buf_printf(out, "hit: executed %s on %s in %.3f seconds; reading it costs nothing\n",
-				      memo_json_string(origin, "started", "earlier"),
-				      memo_json_string(origin, "host", "this machine"),
-				      json_number_value(json_object_get(origin, "seconds")));
-		break;
-	case MEMO_FAILED:
-		(void)memo_buf_printf(out, "miss: the last execution failed: %s\n",
-				      message != NULL ? message : memo_json_string(origin, "message", "see stderr"));
-		break;
-	case MEMO_CANCELLED:
-		(void)memo_buf_puts(out, "miss: the last execution was cancelled\n");
-		break;
-	default:
-		(void)memo_buf_printf(out, "miss: no finished execution of this identity (state %s)%s%s\n",
-				      memo_state_text(k->state), message != NULL ? ": " : "", message != NULL ? message : "");
-	}
-	return memo_buf_error(out);
-}
-
 /* ---- the texts ------------------------------------------------------------------------------- */
 
 static int member_text(const struct known *k, const char *member, struct memo_buf *out, struct memo_err *err)
@@ -258,7 +228,7 @@ static int text_of(struct memo_runner *r, const struct memo_task *t, const json_
 	if (strcmp(what, "key.json") == 0)
 		return member_text(k, "key", out, err);
 	if (strcmp(what, "why") == 0)
-		return why_text(r, t, k, out);
+		return memo_runner_why(r, (struct memo_task *)(uintptr_t)t, inputs, out, err);
 	if (strcmp(what, "stderr") == 0 || strcmp(what, "stdout") == 0)
 		return log_text(r, t, k, what, out);
 	if (strcmp(what, "history.jsonl") == 0)

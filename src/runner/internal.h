@@ -116,6 +116,7 @@ struct call {
 	unsigned mark;        /* of the cycle search */
 	bool failing;         /* its failure is being written down */
 	bool executed;        /* its result was made for it, not found */
+	bool known;           /* its run had the result before */
 	bool up_failed;       /* it failed before it could start, by what is upstream */
 	struct run *run;      /* on whose behalf; a reference; NULL: none */
 	struct call *next_live, **prev_live;
@@ -184,6 +185,7 @@ struct memo_runner {
 	struct memo_store *store;
 	char *mountpoint;
 	struct memo_local *local;
+	struct memo_stats *stats;
 	struct memo_map calls;
 	struct memo_map execs;
 	struct memo_map failures;
@@ -312,6 +314,13 @@ void memo_runs_close(struct memo_runner *r) LOCKED;
 
 /* reader.c: the exec whose worker is an ancestor of thread @tid; a reference, or NULL. Takes the lock itself. */
 struct exec *memo_reader_find(struct memo_runner *r, pid_t tid);
+
+/* stats.c: counters of tasks; counting takes no lock */
+MEMO_MUST int memo_stats_open(struct memo_runner *r, struct memo_err *err);
+void memo_stats_close(struct memo_runner *r);
+void memo_stats_hit(struct memo_runner *r, const char *task, const struct memo_result *res);
+void memo_stats_miss(struct memo_runner *r, const char *task);
+void memo_stats_executed(struct memo_runner *r, const char *task, int64_t wall_ms, bool failed);
 
 /* peek.c */
 MEMO_MUST int memo_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, unsigned depth,

@@ -62,6 +62,8 @@ int memo_runner_open(const struct memo_runner_options *o, struct memo_runner **o
 			code = memo_fail(err, -ENOMEM, "out of memory");
 	}
 	if (code == 0)
+		code = memo_stats_open(r, err);
+	if (code == 0)
 		code = memo_local_open(o->worker, memo_exec_worker_done, r, &r->local, err);
 	if (code == 0) {
 		code = memo_pool_start(r);
@@ -71,6 +73,7 @@ int memo_runner_open(const struct memo_runner_options *o, struct memo_runner **o
 	if (code < 0) {
 		memo_pool_stop(r);
 		memo_local_close(r->local);
+		memo_stats_close(r);
 		runner_free(r);
 		return code;
 	}
@@ -110,6 +113,7 @@ void memo_runner_close(struct memo_runner *r)
 	memo_mutex_lock(&r->mu);
 	memo_runs_close(r);
 	memo_mutex_unlock(&r->mu);
+	memo_stats_close(r);
 	runner_free(r);
 }
 
@@ -197,8 +201,10 @@ int memo_runner_demand(struct memo_runner *r, const struct memo_demand *d, struc
 {
 	if (d->task->cache && (d->flags & MEMO_DEMAND_FORCE) == 0) {
 		int code = memo_peek(r, d->task, d->inputs, 0, res_out);
-		if (code == 0)
+		if (code == 0) {
+			memo_stats_hit(r, d->task->name, *res_out);
 			return 0;
+		}
 	}
 	struct memo_settings set;
 	int code = memo_store_settings(r->store, &set, err);

@@ -97,6 +97,9 @@ MEMO_MUST int memo_runner_lost(struct memo_runner *r, struct memo_result *res, c
 void memo_runner_observe(struct memo_runner *r, pid_t tid, const char *path, const struct memo_id *hash,
 			 const char *link);
 
+/* A result that was found without a demand (the mount knew it already) is read: counts as a hit. Costs no lock. */
+void memo_runner_count_hit(struct memo_runner *r, const struct memo_task *t, const struct memo_result *res);
+
 /* Cancels what executes for this instance: its waiters get -ECANCELED. -ENOENT: nothing is in flight. */
 MEMO_MUST int memo_runner_cancel(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
 				 struct memo_err *err);

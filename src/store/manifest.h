@@ -19,7 +19,7 @@
 #include <stddef.h>
 
 enum memo_table {
-	MEMO_META, /* "ino", "whole", "active" NUL identity */
+	MEMO_META, /* "ino", "whole", "active" NUL identity, "code" NUL fingerprint, "counters" NUL task */
 	MEMO_TASKS, /* name NUL version */
 	MEMO_LATEST, /* name */
 	MEMO_INSTANCES, /* identity */
@@ -27,7 +27,7 @@ enum memo_table {
 	MEMO_HISTORY, /* identity, sequence (8 bytes, big-endian) */
 	MEMO_RUNS,
 	MEMO_RUN_INSTANCES,
-	MEMO_OBJECTS, /* output hash */
+	MEMO_OBJECTS, /* output hash; output hash, identity of a result that has it */
 	MEMO_DIGESTS, /* path */
 	MEMO_HANDLES, /* task NUL version NUL 64 hex of the inputs digest */
 	MEMO_TABLES

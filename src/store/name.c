@@ -2,7 +2,7 @@
  *
  * A name's row says which identity was demanded last under it; the state is always read from that identity's record, so
  * that two names of one instance cannot disagree. Row: {"identity", "info", "time"} and, after a demand that failed before
- * its identity was known, "failed" and "inputs". */
+ * its identity was known, "failed" and "inputs"; "before": identities that it meant earlier. */
 #include "internal.h"
 
 #include "base/json.h"
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define ROWS 128 /* names read at a time while listing */
+#define BEFORE 8 /* identities that a name meant before */
 
 static int name_key(struct memo_buf *k, const char *task, const char *version, const char *name)
 {
@@ -188,6 +189,23 @@ static int row_info(struct memo_store *s, const json_t *row, uint64_t *out, stru
 	return r < 0 ? memo_fail(err, r, "store '%s': node ids cannot be reserved", s->dir) : 0;
 }
 
+/* What the name meant before, the newest first: `why` compares with it. */
+static int keep_before(const json_t *row, const char *now, json_t *next)
+{
+	const char *old = memo_json_string(row, "identity", NULL);
+	const json_t *before = json_object_get(row, "before");
+	if (old == NULL || next == NULL)
+		return next == NULL ? -ENOMEM : 0;
+	MEMO_AUTO_JSON json_t *list = json_array();
+	int r = list == NULL ? -ENOMEM : strcmp(old, now) == 0 ? 0 : memo_json_push(list, json_string(old));
+	for (size_t i = 0; r == 0 && i < json_array_size(before) && json_array_size(list) < BEFORE; i++) {
+		const char *older = json_string_value(json_array_get(before, i));
+		if (older != NULL && strcmp(older, now) != 0 && strcmp(older, old) != 0)
+			r = memo_json_push(list, json_string(older));
+	}
+	return r < 0 || json_array_size(list) == 0 ? r : memo_json_set(next, "before", memo_json_steal(&list));
+}
+
 int memo_record_name(struct memo_store *s, const struct memo_instance *i, struct memo_batch *b, uint64_t *info_out,
 		     struct memo_err *err)
 {
@@ -210,6 +228,9 @@ int memo_record_name(struct memo_store *s, const struct memo_instance *i, struct
 		return 0;
 	MEMO_AUTO_JSON json_t *next = json_pack("{s:s, s:I, s:I}", "identity", hex, "info", (json_int_t)*info_out,
 						"time", (json_int_t)memo_wall_ns());
+	r = keep_before(row, hex, next);
+	if (r < 0)
+		return memo_fail(err, r, "store '%s': out of memory", s->dir);
 	memo_batch_put_json(b, MEMO_NAMES, k.data, k.len, next);
 	if (fresh && i->inputs != NULL) {
 		MEMO_AUTO_BUF struct memo_buf h = { 0 };

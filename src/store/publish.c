@@ -145,6 +145,8 @@ static int make_result(struct memo_store *s, const struct memo_publication *p, c
 	res->entries = x->entries;
 	res->observed = json_array_size(p->observed) > 0;
 	res->mtime_ns = memo_wall_ns();
+	double seconds = json_number_value(json_object_get(p->origin, "seconds"));
+	res->wall_ms = seconds > 0 ? (uint64_t)(seconds * 1000) : 0;
 	int r = choose_inos(s, p, old, res);
 	if (x->kind == MEMO_RESULT_EXTERNAL && (res->path = strdup(x->path)) == NULL)
 		r = -ENOMEM;
@@ -181,7 +183,11 @@ static int commit_record(struct memo_store *s, const struct memo_publication *p,
 	const struct memo_instance *i = p->instance;
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
 	uint64_t info;
-	int r = fill_record(record, p, res, &b);
+	int r = memo_result_refer(&b, &i->identity, json_object_get(record, "result"), i->task, false);
+	if (r == 0)
+		r = fill_record(record, p, res, &b);
+	if (r == 0)
+		r = memo_result_refer(&b, &i->identity, json_object_get(record, "result"), i->task, true);
 	if (r == -EPROTO)
 		return memo_fail(err, r, "cannot go from %s to SUCCESS",
 				 memo_state_text(memo_record_state(record)));

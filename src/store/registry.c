@@ -225,6 +225,7 @@ struct registration {
 	struct memo_task *task; /* our copy, completed */
 	const struct memo_code_file **file; /* in the order of task->code */
 	struct memo_id *code_id; /* fingerprints of the files */
+	struct memo_id *tool_id; /* digests of the tools */
 	const char *method;
 	int number;
 	json_t *record; /* to be stored */
@@ -311,17 +312,17 @@ static int complete(struct registration *x, const struct memo_code_file *files, 
 	struct memo_task *t = x->task;
 	x->file = calloc(t->codes + 1, sizeof(*x->file));
 	x->code_id = calloc(t->codes + 1, sizeof *x->code_id);
-	MEMO_AUTO_FREE struct memo_id *tool_id = calloc(t->tools + 1, sizeof *tool_id);
-	if (x->file == NULL || x->code_id == NULL || tool_id == NULL)
+	x->tool_id = calloc(t->tools + 1, sizeof *x->tool_id);
+	if (x->file == NULL || x->code_id == NULL || x->tool_id == NULL)
 		return memo_fail(err, -ENOMEM, "task '%s': out of memory", t->name);
 	x->method = MEMO_FINGERPRINT_METHOD;
 	x->number = MEMO_FINGERPRINT_NUMBER;
 	int r = match_files(x, files, count, err);
 	if (r == 0)
-		r = hash_tools(x, tool_id, err);
+		r = hash_tools(x, x->tool_id, err);
 	struct memo_id fingerprint;
 	if (r == 0)
-		r = memo_fingerprint_task(t, x->code_id, tool_id, &fingerprint, err);
+		r = memo_fingerprint_task(t, x->code_id, x->tool_id, &fingerprint, err);
 	if (r < 0)
 		return r;
 	r = memo_task_complete(t, &fingerprint);
@@ -334,6 +335,7 @@ static void clear_registration(struct registration *x)
 	json_decref(x->record);
 	free(x->file);
 	free(x->code_id);
+	free(x->tool_id);
 }
 
 static bool same_code(const struct memo_task *a, const struct memo_task *b)
@@ -359,6 +361,18 @@ static json_t *code_json(const struct registration *x)
 					"size", (json_int_t)c->size, "sha256", memo_id_hex(&c->id, hex), "digest",
 					memo_id_hex(&x->code_id[i], digest));
 		if (memo_json_push(list, row) < 0)
+			return NULL;
+	}
+	return memo_json_steal(&list);
+}
+
+static json_t *tools_json(const struct registration *x)
+{
+	MEMO_AUTO_JSON json_t *list = json_array();
+	for (size_t i = 0; i < x->task->tools && list != NULL; i++) {
+		char hex[MEMO_HEX_SIZE];
+		if (memo_json_push(list, json_pack("{s:s, s:s}", "name", x->task->tool[i], "sha256",
+						   memo_id_hex(&x->tool_id[i], hex))) < 0)
 			return NULL;
 	}
 	return memo_json_steal(&list);
@@ -444,6 +458,11 @@ static int store_record(struct registration *x, struct memo_err *err)
 		r = memo_key(&k, t->name, t->version, NULL);
 	if (r == 0)
 		r = put_latest(&b, t->name, t->version, x->name_ino);
+	if (r == 0 && !t->declared) {
+		MEMO_AUTO_JSON json_t *code = code_json(x);
+		MEMO_AUTO_JSON json_t *tools = tools_json(x);
+		r = memo_code_row(&b, t, code, tools);
+	}
 	if (r < 0)
 		return memo_fail(err, r, "task '%s': cannot be recorded: %s", t->name, memo_strerror(r));
 	memo_batch_put_json(&b, MEMO_TASKS, k.data, k.len, x->record);

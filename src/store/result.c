@@ -49,11 +49,12 @@ json_t *memo_result_json(const struct memo_result *r)
 {
 	char hash[MEMO_HEX_SIZE];
 	char blob[MEMO_HEX_SIZE];
-	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:I, s:s?, s:I, s:I, s:I, s:b}", "kind", kind_text[r->kind],
+	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:I, s:s?, s:I, s:I, s:I, s:b, s:I}", "kind", kind_text[r->kind],
 			 "hash", memo_id_hex(&r->hash, hash), "blob", memo_id_hex(&r->blob, blob), "size",
 			 (json_int_t)r->size, "exec", r->exec ? 1 : 0, "entries", (json_int_t)r->entries, "path",
 			 r->path, "mtime_ns", (json_int_t)r->mtime_ns, "ino", (json_int_t)r->ino, "inner",
-			 (json_int_t)r->inner, "observed", r->observed ? 1 : 0);
+			 (json_int_t)r->inner, "observed", r->observed ? 1 : 0, "wall_ms",
+			 (json_int_t)r->wall_ms);
 }
 
 json_t *memo_result_row(const struct memo_result *r)
@@ -90,6 +91,7 @@ static int fill(struct memo_result *r, const json_t *j)
 	r->exec = memo_json_bool(j, "exec", false);
 	r->observed = memo_json_bool(j, "observed", false);
 	r->mtime_ns = memo_json_int(j, "mtime_ns", 0);
+	(void)whole(j, "wall_ms", &r->wall_ms);
 	const char *path = memo_json_string(j, "path", NULL);
 	if ((r->kind == MEMO_RESULT_EXTERNAL) != (path != NULL))
 		return -EBADMSG;
@@ -313,6 +315,8 @@ static int drop_result(struct memo_store *s, json_t *record, const struct memo_i
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
 	struct memo_transition t = { .to = MEMO_PENDING, .reason = reason, .exit_code = -1 };
 	int r = memo_record_step(record, identity, &t, &b);
+	if (r == 0)
+		r = memo_result_refer(&b, identity, json_object_get(record, "result"), "", false);
 	if (r == 0)
 		r = memo_json_set(record, "result", json_null());
 	if (r < 0)

@@ -148,6 +148,7 @@ struct memo_result {
 	uint64_t entries; /* of a tree */
 	char *path; /* external target */
 	int64_t mtime_ns; /* when it was produced */
+	uint64_t wall_ms; /* how long its execution took */
 	uint64_t ino; /* its node id */
 	uint64_t inner; /* of a tree: first of 3 * entries ids: view v (0 tasks, 1 cached, 2 objects), entry i:
 			 * inner + v * entries + i */
@@ -296,6 +297,16 @@ MEMO_MUST int memo_store_names(struct memo_store *s, const char *task, const cha
 MEMO_MUST int memo_name_iter_next(struct memo_name_iter *it, struct memo_named *n);
 void memo_name_iter_free(struct memo_name_iter *it);
 
+/* Identities that names of @task meant, of any version, also removed ones: those that this name had before and has under other
+ * versions first, then the newest, @limit at most, out of the MEMO_EARLIER_NAMES names that follow this one and as many from the
+ * task's first on: bounded, however many there are. Array of 64 hex. */
+#define MEMO_EARLIER_NAMES 1024
+MEMO_MUST int memo_store_earlier(struct memo_store *s, const char *task, const char *version, const char *name,
+				 size_t limit, json_t **out, struct memo_err *err);
+/* What a code fingerprint was made of: {"code":[{"path","exec","size","sha256","digest"}],"command","env","output",
+ * "script" as in the definition,"tools":[{"name","sha256"}]}, by the last registration with it. @hex: its first 16 digits or more. -ENOENT. */
+MEMO_MUST int memo_store_code_of(struct memo_store *s, const char *hex, json_t **out, struct memo_err *err);
+
 /* Handles: inputs that a path cannot spell. put is idempotent and not synced (publication syncs it with the rest). */
 MEMO_MUST int memo_store_handle_put(struct memo_store *s, const char *task, const char *version,
 				    const json_t *inputs, struct memo_id *digest_out, struct memo_err *err);
@@ -325,6 +336,16 @@ MEMO_MUST int memo_store_run_row(struct memo_store *s, const char *id, const cha
  * end. */
 MEMO_MUST int memo_store_run_rows(struct memo_store *s, const char *id, const char *after, size_t limit, json_t **out,
 				  struct memo_err *err);
+
+/* ---- accounts -------------------------------------------------------------------------------- */
+
+/* task -> {"results","bytes","shared"}: results that have an object in the store; bytes of objects, each counted once, for the
+ * result that comes first; bytes that are not stored because another result has the same. One pass over small rows, without a
+ * lock: what is published meanwhile may or may not be in. */
+MEMO_MUST int memo_store_usage(struct memo_store *s, json_t **out, struct memo_err *err);
+/* Counters that the runner keeps for each task; the store does not look inside. Not synced. @rows: task -> object. */
+MEMO_MUST int memo_store_counters_put(struct memo_store *s, const json_t *rows, struct memo_err *err);
+MEMO_MUST int memo_store_counters_get(struct memo_store *s, json_t **out, struct memo_err *err);
 
 /* ---- digests of input files ------------------------------------------------------------------ */
 
