@@ -1,114 +1,87 @@
-/* The language is told from the #! line first (it decides how the file runs), then from the name. It changes nothing
- * about the digest, which is that of the bytes; it is what people read in `memofs fingerprint`. */
+/* What a file comes to is the lexers' business (lex.h); here it is hashed, and put together with the rest of the task. */
 #include "fingerprint.h"
 
+#include "base/buf.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "canon.h"
+#include "lex.h"
 
 #include <string.h>
 
-#define INTERPRETER_BYTES 256 /* of a #! line that are looked at, as in Linux */
-#define KNOWN(table) (sizeof(table) / sizeof((table)[0]))
+#define HEAD "memofs-code "
 
-struct language {
-	const char *word; /* a suffix or an interpreter */
-	const char *language;
-};
-
-static const struct language suffixes[] = {
-	{ ".sh", "shell" }, { ".bash", "shell" },    { ".py", "python" }, { ".R", "r" },
-	{ ".r", "r" },	    { ".awk", "awk" },	     { ".c", "c" },	  { ".h", "c" },
-	{ ".pl", "perl" },  { ".js", "javascript" }, { ".jl", "julia" },
-};
-
-static const struct language interpreters[] = {
-	{ "sh", "shell" },
-	{ "bash", "shell" },
-	{ "dash", "shell" },
-	{ "ash", "shell" },
-	{ "ksh", "shell" },
-	{ "zsh", "shell" },
-	{ "python", "python" },
-	{ "pypy", "python" },
-	{ "Rscript", "r" },
-	{ "R", "r" },
-	{ "r", "r" },
-	{ "awk", "awk" },
-	{ "gawk", "awk" },
-	{ "mawk", "awk" },
-	{ "nawk", "awk" },
-	{ "perl", "perl" },
-	{ "node", "javascript" },
-	{ "nodejs", "javascript" },
-	{ "julia", "julia" },
-};
-
-/* @len bytes of @word, without a directory in front and a version behind ("python3.11"). */
-static const char *by_interpreter(const char *word, size_t len)
+/* The method and its number are hashed, too: each is a rule of its own. */
+static int hash_lexed(const struct memo_lexed *x, struct memo_id *id_out)
 {
-	const char *slash = memrchr(word, '/', len);
-	if (slash != NULL) {
-		len -= (size_t)(slash + 1 - word);
-		word = slash + 1;
-	}
-	while (len > 1 && ((word[len - 1] >= '0' && word[len - 1] <= '9') || word[len - 1] == '.'))
-		len--;
-	for (size_t i = 0; i < KNOWN(interpreters); i++)
-		if (strlen(interpreters[i].word) == len && memcmp(interpreters[i].word, word, len) == 0)
-			return interpreters[i].language;
-	return NULL;
-}
-
-/* The language that the words of a #! line name: "/bin/sh -e", "/usr/bin/env -S LANG=C python3 -u". */
-static const char *by_shebang(const char *line)
-{
-	bool env = false;
-	for (const char *p = line + strspn(line, " \t"); *p != '\0'; p += strspn(p, " \t")) {
-		size_t len = strcspn(p, " \t");
-		bool is_env = !env && len >= 3 && memcmp(p + len - 3, "env", 3) == 0 &&
-			      (len == 3 || p[len - 4] == '/');
-		bool option = env && (*p == '-' || memchr(p, '=', len) != NULL);
-		if (!is_env && !option)
-			return by_interpreter(p, len);
-		env = true;
-		p += len;
-	}
-	return NULL;
-}
-
-static const char *language_of(const char *name, const char *data, size_t len)
-{
-	if (len > 2 && data[0] == '#' && data[1] == '!') {
-		char line[INTERPRETER_BYTES];
-		size_t n = 0;
-		for (; n + 1 < sizeof line && n + 2 < len && strchr("\r\n", data[n + 2]) == NULL; n++)
-			line[n] = data[n + 2]; /* strchr stops at a NUL as well */
-		line[n] = '\0';
-		const char *language = by_shebang(line);
-		return language != NULL ? language : "unknown";
-	}
-	const char *dot = strrchr(name, '.');
-	for (size_t i = 0; dot != NULL && i < KNOWN(suffixes); i++)
-		if (strcmp(suffixes[i].word, dot) == 0)
-			return suffixes[i].language;
-	return "unknown";
+	MEMO_AUTO_BUF struct memo_buf head = { 0 };
+	struct memo_hash *h = memo_hash_new();
+	if (h == NULL)
+		return -ENOMEM;
+	int r = memo_buf_printf(&head, HEAD "%s/%d\n", x->method, x->number);
+	if (r == 0)
+		r = memo_hash_update(h, head.data, head.len);
+	if (r == 0)
+		r = memo_hash_update(h, memo_buf_str(&x->normal), x->normal.len);
+	if (r == 0)
+		r = memo_hash_final(h, id_out);
+	memo_hash_free(h);
+	return r;
 }
 
 int memo_fingerprint_file(const char *name, const void *data, size_t len, struct memo_fingerprint *out,
 			  struct memo_err *err)
 {
-	struct memo_fingerprint f = { .method = MEMO_FINGERPRINT_METHOD, .number = MEMO_FINGERPRINT_NUMBER };
-	int r = memo_hash_bytes(data, len, &f.id);
+	struct memo_lexed x;
+	struct memo_fingerprint f = { .number = 0 };
+	int r = memo_lex(name, data, len, &x);
+	if (r == 0) {
+		f.method = x.method;
+		f.number = x.number;
+		f.language = x.language;
+		f.reason = x.reason;
+		r = x.reason != NULL ? memo_hash_bytes(data, len, &f.id) : hash_lexed(&x, &f.id);
+		memo_buf_clear(&x.normal);
+	}
 	if (r < 0)
 		return memo_fail(err, r, "'%s': cannot hash: %s", memo_value_show(name, strlen(name)).text,
 				 memo_strerror(r));
-	f.language = language_of(name, data, len);
-	f.reason = strcmp(f.language, "unknown") == 0
-			   ? "the language is not known, so every byte counts"
-			   : "comments are kept: this version compares code byte for byte";
 	*out = f;
 	return 0;
+}
+
+bool memo_fingerprint_is_bytes(const struct memo_code *c)
+{
+	return c->method[0] == '\0' || strcmp(c->method, MEMO_FINGERPRINT_METHOD) == 0;
+}
+
+bool memo_fingerprint_all_bytes(const struct memo_task *t)
+{
+	for (size_t i = 0; i < t->codes; i++)
+		if (!memo_fingerprint_is_bytes(&t->code[i]))
+			return false;
+	return true;
+}
+
+int memo_fingerprint_describe(const struct memo_task *t, json_t **out)
+{
+	bool bytes = memo_fingerprint_all_bytes(t);
+	MEMO_AUTO_JSON json_t *o = json_object();
+	json_t *files = json_object();
+	int r = memo_json_set(o, "method", json_string(bytes ? MEMO_FINGERPRINT_METHOD : MEMO_FINGERPRINT_COMMENTS));
+	if (r == 0)
+		r = memo_json_set(o, "number", json_integer(MEMO_FINGERPRINT_NUMBER));
+	if (r == 0 && !bytes)
+		r = memo_json_set(o, "files", json_incref(files));
+	for (size_t i = 0; r == 0 && i < t->codes; i++) {
+		const struct memo_code *c = &t->code[i];
+		if (!memo_fingerprint_is_bytes(c))
+			r = memo_json_set(files, c->path, json_sprintf("%s/%d", c->method, c->number));
+	}
+	json_decref(files);
+	if (r == 0)
+		*out = memo_json_steal(&o);
+	return r;
 }
 
 static int push_digest(json_t *list, const char *label, const char *text, const struct memo_id *id, json_t **entry)
@@ -124,14 +97,20 @@ static int push_digest(json_t *list, const char *label, const char *text, const 
 	return r;
 }
 
-static int put_code(json_t *whole, const struct memo_task *t, const struct memo_id *code_id)
+static int put_code(json_t *whole, const struct memo_task *t, bool raw)
 {
 	json_t *list = json_array(), *entry = NULL;
 	int r = memo_json_set(whole, "code", list);
 	for (size_t i = 0; r == 0 && i < t->codes; i++) {
-		r = push_digest(list, "path", t->code[i].path, &code_id[i], &entry);
+		const struct memo_code *c = &t->code[i];
+		bool bytes = raw || memo_fingerprint_is_bytes(c);
+		r = push_digest(list, "path", c->path, bytes ? &c->id : &c->code, &entry);
 		if (r == 0)
-			r = memo_json_set(entry, "exec", json_boolean(t->code[i].exec));
+			r = memo_json_set(entry, "exec", json_boolean(c->exec));
+		if (r == 0 && !bytes)
+			r = memo_json_set(entry, "method", json_string(c->method));
+		if (r == 0 && !bytes)
+			r = memo_json_set(entry, "number", json_integer(c->number));
 	}
 	return r;
 }
@@ -169,11 +148,11 @@ static int put_output(json_t *whole, const struct memo_task *t)
 				      : memo_json_set(o, "path", json_string(t->output_path));
 }
 
-int memo_fingerprint_task(const struct memo_task *t, const struct memo_id *code_id, const struct memo_id *tool_id,
-			  struct memo_id *id_out, struct memo_err *err)
+int memo_fingerprint_task(const struct memo_task *t, bool raw, const struct memo_id *tool_id, struct memo_id *id_out,
+			  struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *whole = json_object();
-	int r = whole == NULL ? -ENOMEM : put_code(whole, t, code_id);
+	int r = whole == NULL ? -ENOMEM : put_code(whole, t, raw);
 	if (r == 0)
 		r = put_command(whole, t);
 	if (r == 0)

@@ -60,13 +60,10 @@ static int put_version(json_t *key, const struct memo_task *t, const struct memo
 		return memo_json_set(key, "version", json_string(t->version));
 	char hex[MEMO_HEX_SIZE];
 	int r = memo_json_set(key, "code", json_string(memo_id_hex(code, hex)));
-	MEMO_AUTO_JSON json_t *method = json_object();
-	if (r < 0 || method == NULL)
-		return -ENOMEM;
-	r = memo_json_set(method, "method", json_string(MEMO_FINGERPRINT_METHOD));
+	json_t *method = NULL;
 	if (r == 0)
-		r = memo_json_set(method, "number", json_integer(MEMO_FINGERPRINT_NUMBER));
-	return r < 0 ? r : memo_json_set(key, "fingerprint", memo_json_steal(&method));
+		r = memo_fingerprint_describe(t, &method);
+	return r < 0 ? r : memo_json_set(key, "fingerprint", method);
 }
 
 static int put_interface(json_t *key, const struct memo_task *t)
@@ -136,6 +133,17 @@ int memo_identity_key(const struct memo_task *t, const struct memo_id *code, con
 		return r;
 	*key_out = memo_json_steal(&key);
 	return 0;
+}
+
+int memo_identity_raw(const json_t *key, const struct memo_id *raw, struct memo_id *id_out, struct memo_err *err)
+{
+	char hex[MEMO_HEX_SIZE];
+	MEMO_AUTO_JSON json_t *other = json_copy((json_t *)(uintptr_t)key);
+	if (other == NULL || memo_json_set(other, "code", json_string(memo_id_hex(raw, hex))) < 0 ||
+	    memo_json_set(other, "fingerprint",
+			  json_pack("{s:s, s:i}", "method", MEMO_FINGERPRINT_METHOD, "number", MEMO_FINGERPRINT_NUMBER)) < 0)
+		return memo_fail(err, -ENOMEM, "out of memory");
+	return memo_canon_hash(other, id_out, err);
 }
 
 int memo_identity_of(const json_t *key, struct memo_id *id_out, struct memo_err *err)

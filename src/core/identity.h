@@ -5,6 +5,7 @@
  *	  "interface": {"inputs": {name: type ..}, "output": "File"},
  *	  "inputs": {name: value ..}, "upstream": {name: output hash, or array of them ..} }
  *
+ * "fingerprint" where comments were left out of some file: {"files":{"run.sh":"shell/1"},"method":"comments","number":1}.
  * In "inputs": scalars as they are (a number that is whole and beyond 2^53 - 1 as a decimal string, so that
  * any JSON reader gets key.json back unchanged), a File {"name","sha256"}, a Directory
  * one hash (memo_identity_directory), an upstream instance {"upstream": U} with its output hash under U in "upstream";
@@ -39,6 +40,9 @@ json_t *memo_identity_upstream(const char *input, long index, char key[MEMO_UPST
  * @inputs. @upstream: object as above. @code: the fingerprint when no version is declared, else NULL. */
 MEMO_MUST int memo_identity_key(const struct memo_task *t, const struct memo_id *code, const json_t *inputs,
 				const json_t *hashed, const json_t *upstream, json_t **key_out,
+				struct memo_err *err);
+/* The raw identity: that of the same key with the raw fingerprint of the code (fingerprint.h) and method "bytes". */
+MEMO_MUST int memo_identity_raw(const json_t *key, const struct memo_id *raw, struct memo_id *id_out,
 				struct memo_err *err);
 MEMO_MUST int memo_identity_of(const json_t *key, struct memo_id *id_out, struct memo_err *err);
 

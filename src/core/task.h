@@ -26,6 +26,7 @@
 #define MEMO_TASK_CODE_FILES 1024
 #define MEMO_TASK_CODE_BYTES ((size_t)64 << 20) /* all script and code files of one task together */
 #define MEMO_TASK_TOOLS 256
+#define MEMO_TASK_METHOD 24 /* name of a fingerprint's method, with the NUL */
 #define MEMO_TASK_FORMAT 1
 #define MEMO_TASK_CPUS 65536
 #define MEMO_TASK_RETRIES 100
@@ -51,7 +52,10 @@ struct memo_code {
 	char *path;
 	bool exec;
 	uint64_t size;
-	struct memo_id id; /* of its content; set by memo_task_complete() */
+	struct memo_id id; /* of its content; this and the rest is set by the registry */
+	struct memo_id code; /* its fingerprint */
+	char method[MEMO_TASK_METHOD]; /* that made it; "": "bytes", where @code is @id */
+	int number; /* of the method */
 };
 
 struct memo_task {

@@ -8,22 +8,32 @@
 static void test_file_bytes(void)
 {
 	static const char text[] = "#!/bin/sh\n# a comment\necho hi\n";
+	static const char other[] = "#!/bin/sh\necho hi # another\n";
 	struct memo_fingerprint a, b;
 	struct memo_err err = { 0 };
 	char hex[MEMO_HEX_SIZE];
 	CHECK_INT(memo_fingerprint_file("empty", "", 0, &a, &err), 0);
 	CHECK_STR(memo_id_hex(&a.id, hex), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-	CHECK_INT(memo_fingerprint_file("run.sh", text, strlen(text), &a, &err), 0);
-	CHECK_STR(memo_id_hex(&a.id, hex), "df98f7490824debcc3fee8827b1a06363e4b148ee72be99bdc098d352d187eb5");
+	/* no language: each byte, and the name is no part of the digest */
+	CHECK_INT(memo_fingerprint_file("run", text + 10, strlen(text) - 10, &a, &err), 0);
+	CHECK_STR(memo_id_hex(&a.id, hex), "94035c819319a6749e5cbe0acc60f6a143c749e4420b9511ef7987e10f895900");
 	CHECK_STR(a.method, "bytes");
 	CHECK_INT(a.number, 1);
-	CHECK_STR(a.language, "shell");
-	CHECK(a.reason != NULL && strstr(a.reason, "comments are kept") != NULL);
-	/* the name is no part of the digest, each byte is */
-	CHECK_INT(memo_fingerprint_file("other", text, strlen(text), &b, &err), 0);
+	CHECK_STR(a.language, "unknown");
+	CHECK(a.reason != NULL && strstr(a.reason, "every byte counts") != NULL);
+	CHECK_INT(memo_fingerprint_file("other", text + 10, strlen(text) - 10, &b, &err), 0);
 	CHECK(memo_id_equal(&a.id, &b.id));
-	CHECK_INT(memo_fingerprint_file("run.sh", text, strlen(text) - 1, &b, &err), 0);
+	CHECK_INT(memo_fingerprint_file("run", text + 10, strlen(text) - 11, &b, &err), 0);
 	CHECK(!memo_id_equal(&a.id, &b.id));
+	/* a lexer: SHA-256 of "memofs-code shell/1\n#!/bin/sh\necho hi\n" */
+	CHECK_INT(memo_fingerprint_file("run.sh", text, strlen(text), &a, &err), 0);
+	CHECK_STR(memo_id_hex(&a.id, hex), "9b91d83889800678accd67445a4b0373c0f5ad1354e14aea09625e8bbd242c78");
+	CHECK_STR(a.method, "shell");
+	CHECK_INT(a.number, 1);
+	CHECK_STR(a.language, "shell");
+	CHECK(a.reason == NULL);
+	CHECK_INT(memo_fingerprint_file("run.sh", other, strlen(other), &b, &err), 0);
+	CHECK(memo_id_equal(&a.id, &b.id));
 }
 
 static void test_languages(void)
@@ -80,7 +90,7 @@ static void test_languages(void)
 		memcpy(text, rows[i].text, len);
 		CHECK_INT(memo_fingerprint_file(rows[i].name, text, len, &f, &err), 0);
 		CHECK_STR(f.language, rows[i].language);
-		CHECK_ROW(f.reason != NULL, rows[i].name);
+		CHECK_ROW((f.reason != NULL) == (strcmp(f.method, "bytes") == 0), rows[i].name);
 		free(text);
 	}
 }
@@ -101,16 +111,23 @@ static void digest(const char *definition, const char *first, char hex[MEMO_HEX_
 {
 	struct memo_task *t = NULL;
 	struct memo_err err = { 0 };
-	struct memo_id code[2], tool[1], id = { { 0 } };
-	CHECK_INT(memo_hash_bytes(first, strlen(first), &code[0]), 0);
-	CHECK_INT(memo_hash_bytes("b", 1, &code[1]), 0);
+	struct memo_id tool[1], id = { { 0 } }, raw;
 	CHECK_INT(memo_hash_bytes("tool", 4, &tool[0]), 0);
 	CHECK_ROW(memo_task_parse(definition, strlen(definition), "test", &t, &err) == 0, err.text);
 	if (t != NULL) {
 		CHECK(t->codes <= 2 && t->tools <= 1);
 		if (t->script != NULL)
 			t->code[0].exec = true;
-		CHECK_INT(memo_fingerprint_task(t, code, tool, &id, &err), 0);
+		for (size_t i = 0; i < t->codes; i++) {
+			const char *text = i == 0 ? first : "b";
+			CHECK_INT(memo_hash_bytes(text, strlen(text), &t->code[i].id), 0);
+			t->code[i].code = t->code[i].id;
+			t->code[i].number = 1;
+			(void)snprintf(t->code[i].method, sizeof t->code[i].method, "bytes");
+		}
+		CHECK_INT(memo_fingerprint_task(t, false, tool, &id, &err), 0);
+		CHECK_INT(memo_fingerprint_task(t, true, tool, &raw, &err), 0);
+		CHECK(memo_id_equal(&id, &raw));
 	}
 	(void)memo_id_hex(&id, hex);
 	memo_task_unref(t);
@@ -154,19 +171,44 @@ static void test_task(void)
 	}
 }
 
-/* The x bit of a code file is seen by what runs it. */
-static void test_exec_bit(void)
+/* The x bit of a code file is seen by what runs it; its method is part of what is hashed. */
+static void test_code_file(void)
 {
 	struct memo_task *t = NULL;
-	struct memo_id code[1] = { { { 1 } } }, plain, exec;
+	struct memo_id plain, exec, raw, other;
+	json_t *how = NULL, *want;
 	static const char text[] = "{\"memofs\":1,\"name\":\"t\",\"command\":[\"./c\"],\"code\":[\"c\"]}";
 	CHECK_INT(memo_task_parse(text, strlen(text), "test", &t, NULL), 0);
 	if (t == NULL)
 		return;
-	CHECK_INT(memo_fingerprint_task(t, code, NULL, &plain, NULL), 0);
-	t->code[0].exec = true;
-	CHECK_INT(memo_fingerprint_task(t, code, NULL, &exec, NULL), 0);
+	struct memo_code *c = &t->code[0];
+	c->id.byte[0] = 1;
+	CHECK_INT(memo_fingerprint_task(t, false, NULL, &plain, NULL), 0);
+	c->exec = true;
+	CHECK_INT(memo_fingerprint_task(t, false, NULL, &exec, NULL), 0);
 	CHECK(!memo_id_equal(&plain, &exec));
+	CHECK(memo_fingerprint_all_bytes(t));
+	CHECK_INT(memo_fingerprint_describe(t, &how), 0);
+	want = json_pack("{s:s, s:i}", "method", "bytes", "number", 1);
+	CHECK(json_equal(how, want));
+	json_decref(how);
+	json_decref(want);
+	/* the method and its number count, and the raw fingerprint knows neither */
+	c->code.byte[0] = 2;
+	c->number = 1;
+	(void)snprintf(c->method, sizeof c->method, "shell");
+	CHECK_INT(memo_fingerprint_task(t, false, NULL, &plain, NULL), 0);
+	CHECK_INT(memo_fingerprint_task(t, true, NULL, &raw, NULL), 0);
+	CHECK(memo_id_equal(&raw, &exec) && !memo_id_equal(&plain, &raw));
+	c->number = 2;
+	CHECK_INT(memo_fingerprint_task(t, false, NULL, &other, NULL), 0);
+	CHECK(!memo_id_equal(&plain, &other));
+	CHECK(!memo_fingerprint_all_bytes(t));
+	CHECK_INT(memo_fingerprint_describe(t, &how), 0);
+	want = json_pack("{s:{s:s}, s:s, s:i}", "files", "c", "shell/2", "method", "comments", "number", 1);
+	CHECK(json_equal(how, want));
+	json_decref(how);
+	json_decref(want);
 	memo_task_unref(t);
 }
 
@@ -176,6 +218,6 @@ int main(void)
 	RUN(test_languages);
 	RUN(test_language_binary);
 	RUN(test_task);
-	RUN(test_exec_bit);
+	RUN(test_code_file);
 	return check_end();
 }
