@@ -24,6 +24,7 @@ enum cli_status {
 };
 
 #define CLI_OPTIONS 8
+#define CLI_REPEATED 256
 #define CLI_WAIT_MS 10000 /* for another command that holds the store */
 
 struct cli_option {
@@ -43,6 +44,7 @@ struct cli_command {
 	struct cli_option option[CLI_OPTIONS];
 	int least, most; /* arguments; most -1: any number */
 	bool makes; /* makes a missing store */
+	const char *many; /* the option that may be repeated, or NULL: its values are in cli.repeated */
 	int (*run)(struct cli *c);
 };
 
@@ -54,6 +56,8 @@ struct cli {
 	char **arg;
 	int args;
 	const char *value[CLI_OPTIONS]; /* of option[i]: NULL when not given, "" without argument */
+	const char *repeated[CLI_REPEATED];
+	int repeats;
 	bool from_mount; /* started as mount.fuse.memofs */
 
 	char *cwd; /* not touched, only named */
@@ -70,6 +74,9 @@ extern const struct cli_command cli_tasks, cli_show, cli_remove; /* cli_task.c *
 extern const struct cli_command cli_path, cli_explain, cli_status, cli_log, cli_forget,
 	cli_cancel; /* cli_instance.c */
 extern const struct cli_command cli_get; /* cli_get.c */
+extern const struct cli_command cli_run, cli_retry, cli_wait; /* cli_run.c */
+extern const struct cli_command cli_runs, cli_graph; /* cli_runs.c */
+extern const struct cli_command cli_why, cli_stats, cli_verify; /* cli_know.c */
 
 /* ---- options.c ---- */
 
@@ -114,6 +121,10 @@ int cli_open(struct cli *c, const char *path);
 int cli_connect(struct cli *c);
 /* One request; says what went wrong. The reference of @request is taken (NULL: out of memory, or not UTF-8). */
 int cli_call(struct cli *c, json_t *request, memo_client_event_fn *event, void *arg, json_t **reply_out);
+/* The same, once and silent: 0, or a negative errno with its text in @err and the exit status it stands for in *@status_out;
+ * what an event function returns is passed on. -ECONNRESET and -ESHUTDOWN: whoever served the store has ended. */
+MEMO_MUST int cli_ask(struct cli *c, json_t *request, memo_client_event_fn *event, void *arg, json_t **reply_out,
+		      int *status_out, struct memo_err *err);
 void cli_close(struct cli *c);
 /* What is said when the user interrupts a call that a daemon works on. Before cli_call(). */
 void cli_on_interrupt(const char *text);
@@ -122,6 +133,8 @@ void cli_on_interrupt(const char *text);
 
 /* The arguments from c->arg[0] as requests: an array of one object for each instance meant, {"op": op, ...}. */
 int cli_instances(struct cli *c, const char *op, json_t **requests_out);
+/* One such request each; @print gets each answer. The worst status of all. */
+int cli_for_each(struct cli *c, const char *op, int (*print)(struct cli *c, const json_t *reply));
 /* The first argument that is a path, for cli_open(). */
 const char *cli_path_argument(const struct cli *c);
 

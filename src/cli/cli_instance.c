@@ -1,5 +1,5 @@
 /* path, explain, status, log, forget, cancel: what is known of instances, and how to end them. */
-#include "cli.h"
+#include "run.h"
 
 #include "base/json.h"
 #include "base/scope.h"
@@ -7,8 +7,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-/* One request for each instance that the arguments name; @print gets each answer. The worst status of all. */
-static int for_each(struct cli *c, const char *op, int (*print)(struct cli *c, const json_t *reply))
+int cli_for_each(struct cli *c, const char *op, int (*print)(struct cli *c, const json_t *reply))
 {
 	int worst = cli_open(c, cli_path_argument(c));
 	MEMO_AUTO_JSON json_t *requests = NULL;
@@ -39,7 +38,7 @@ static int print_path(struct cli *c, const json_t *reply)
 
 static int run_path(struct cli *c)
 {
-	return for_each(c, "path", print_path);
+	return cli_for_each(c, "path", print_path);
 }
 
 const struct cli_command cli_path = {
@@ -129,7 +128,7 @@ static int print_explained(struct cli *c, const json_t *reply)
 
 static int run_explain(struct cli *c)
 {
-	return for_each(c, "explain", print_explained);
+	return cli_for_each(c, "explain", print_explained);
 }
 
 const struct cli_command cli_explain = {
@@ -197,6 +196,8 @@ static int print_status(struct cli *c, const json_t *reply)
 
 static int run_status(struct cli *c)
 {
+	if (c->args > 0)
+		return cli_status_run(c);
 	int s = cli_choose_store(c, NULL);
 	if (s == CLI_DONE)
 		s = cli_need_store(c, false);
@@ -224,14 +225,18 @@ static int run_status(struct cli *c)
 
 const struct cli_command cli_status = {
 	.name = "status",
-	.arguments = "",
+	.arguments = "[RUN]",
 	.summary = "what runs, what waits and for what",
 	.about = "Says where the store is mounted, which process serves it, and every instance in flight with its "
 		 "state and\n"
 		 "what it waits for. With --json the first line is about the store, each further line about an "
-		 "instance.",
+		 "instance.\n"
+		 "With RUN it is about that run: its state, what runs, what failed. With --json the first line is "
+		 "about the\n"
+		 "run, each further line about an instance in it.",
 	.example = "memofs status",
 	.option = { { 'j', "json", NULL, "one JSON object a line" } },
+	.most = 1,
 	.run = run_status,
 };
 
@@ -303,7 +308,7 @@ static int print_forgotten(struct cli *c, const json_t *reply)
 
 static int run_forget(struct cli *c)
 {
-	return for_each(c, "forget", print_forgotten);
+	return cli_for_each(c, "forget", print_forgotten);
 }
 
 const struct cli_command cli_forget = {
@@ -330,14 +335,17 @@ static int print_cancelled(struct cli *c, const json_t *reply)
 
 static int run_cancel(struct cli *c)
 {
-	return for_each(c, "cancel", print_cancelled);
+	if (cli_is_run(c->arg[0]) && c->args > 1)
+		return cli_usage(c, "cancel: one run at a time");
+	return cli_is_run(c->arg[0]) ? cli_cancel_run(c) : cli_for_each(c, "cancel", print_cancelled);
 }
 
 const struct cli_command cli_cancel = {
 	.name = "cancel",
-	.arguments = "PATH... | TASK[@VERSION] [KEY=VALUE...]",
+	.arguments = "RUN | PATH... | TASK[@VERSION] [KEY=VALUE...]",
 	.summary = "end what is being executed",
-	.about = "Ends the execution of an instance. Whoever waits for it is told that it was cancelled; the next "
+	.about = "Ends the execution of an instance, or all that a run executes. Whoever waits for it is told that "
+		 "it was cancelled; the next "
 		 "demand\n"
 		 "executes it again.",
 	.example = "memofs cancel align/latest/sample=A",

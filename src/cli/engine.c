@@ -7,16 +7,20 @@
 #include "base/scope.h"
 #include "control/server.h"
 #include "control/service.h"
+#include "runner/run.h"
 #include "runner/runner.h"
 #include "store/store.h"
 
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+
+#define BUSY_MS 5
 
 struct memo_engine {
 	struct memo_store *store;
@@ -24,6 +28,8 @@ struct memo_engine {
 	struct memo_server *server;
 	int wake;
 	int signals;
+	bool resumed;
+	_Atomic int busy; /* see struct memo_asker */
 
 	/* the call in flight */
 	memo_client_event_fn *event;
@@ -167,17 +173,31 @@ static int drive(struct memo_engine *e, struct memo_service_call *call)
 	}
 }
 
+/* Runs that were not over go on when a command is about runs; another one would only start work to end it at once. */
+static int resume(struct memo_engine *e, const json_t *request, struct memo_err *err)
+{
+	if (e->resumed || !memo_json_bool(request, "resume", false))
+		return 0;
+	e->resumed = true;
+	return memo_run_resume(e->runner, err);
+}
+
 int memo_engine_call(struct memo_engine *e, const json_t *request, memo_client_event_fn *event, void *arg,
 		     json_t **reply_out, int *status_out, struct memo_err *err)
 {
 	struct memo_service_call *call = NULL;
-	struct memo_asker a = { .uid = geteuid(), .pid = 0, .emit = on_emit, .wake = on_wake, .arg = e };
+	struct memo_asker a = {
+		.uid = geteuid(), .pid = 0, .emit = on_emit, .wake = on_wake, .arg = e, .busy = &e->busy
+	};
+	int r = resume(e, request, err);
+	if (r < 0)
+		return r;
 	e->event = event;
 	e->arg = arg;
 	e->event_result = 0;
 	e->answer = NULL;
 	memo_service_begin(e->runner, request, &a, &call);
-	int r = call != NULL ? drive(e, call) : e->event_result;
+	r = call != NULL ? drive(e, call) : e->event_result;
 	memo_service_end(call);
 	MEMO_AUTO_JSON json_t *answer = e->answer;
 	e->answer = NULL;
@@ -201,6 +221,8 @@ void memo_engine_close(struct memo_engine *e)
 	if (e == NULL)
 		return;
 	memo_server_stop(e->server);
+	while (atomic_load(&e->busy) > 0)
+		(void)poll(NULL, 0, BUSY_MS);
 	if (e->runner != NULL)
 		memo_runner_close(e->runner);
 	memo_store_close(e->store);

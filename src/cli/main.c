@@ -33,6 +33,14 @@ static const struct {
 	{ NULL, &cli_status },
 	{ NULL, &cli_cancel },
 	{ NULL, &cli_forget },
+	{ NULL, &cli_why },
+	{ NULL, &cli_verify },
+	{ NULL, &cli_stats },
+	{ "runs", &cli_run },
+	{ NULL, &cli_retry },
+	{ NULL, &cli_wait },
+	{ NULL, &cli_runs },
+	{ NULL, &cli_graph },
 };
 
 #define COMMANDS (sizeof table / sizeof *table)

@@ -13,6 +13,7 @@
 #include "control/server.h"
 #include "engine.h"
 #include "filesystem/filesystem.h"
+#include "runner/run.h"
 #include "runner/runner.h"
 #include "store/store.h"
 
@@ -152,11 +153,21 @@ static int open_filesystem(struct daemon *d, struct memo_err *err)
 		     : 0;
 }
 
+/* Runs that were not over go on. A damaged one must not keep the store from being mounted. */
+static void resume_runs(const struct daemon *d)
+{
+	struct memo_err why = { 0 };
+	if (memo_run_resume(d->runner, &why) < 0)
+		memo_log(MEMO_LOG_WARN, "runs cannot be taken up: %s", why.text);
+}
+
 static int open_all(struct daemon *d, struct memo_err *err)
 {
 	int r = open_runner(d, err);
 	if (r == 0)
 		r = open_filesystem(d, err);
+	if (r == 0)
+		resume_runs(d);
 	return r < 0 ? r : memo_server_start(d->runner, &d->server, err);
 }
 

@@ -70,6 +70,12 @@ static int take(struct cli *c, const struct cli_option *o, const char **slot, co
 		v = attached != NULL ? attached : word[++*i];
 	}
 	*slot = v;
+	bool many = c->command->many != NULL && strcmp(c->command->many, o->name) == 0;
+	if (many && c->repeats == CLI_REPEATED)
+		return cli_usage(c, "%s: option '--%s' is given more than %d times", c->command->name, o->name,
+				 CLI_REPEATED);
+	if (many)
+		c->repeated[c->repeats++] = v;
 	return -1;
 }
 

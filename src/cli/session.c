@@ -241,6 +241,19 @@ void cli_close(struct cli *c)
 	c->engine = NULL;
 }
 
+int cli_ask(struct cli *c, json_t *request, memo_client_event_fn *event, void *arg, json_t **reply_out,
+	    int *status_out, struct memo_err *err)
+{
+	if (request == NULL) {
+		*status_out = CLI_USAGE;
+		return memo_fail(err, -EINVAL, "an argument is not valid UTF-8");
+	}
+	int r = c->engine != NULL ? memo_engine_call(c->engine, request, event, arg, reply_out, status_out, err)
+				  : memo_client_call(c->client, request, event, arg, reply_out, status_out, err);
+	json_decref(request);
+	return r;
+}
+
 static int call(struct cli *c, const json_t *request, memo_client_event_fn *event, void *arg, json_t **reply_out)
 {
 	for (int i = 0;; i++) {

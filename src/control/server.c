@@ -19,6 +19,7 @@
 #define READ_CHUNK ((size_t)256 << 10)
 #define OUT_ENOUGH ((size_t)256 << 10) /* unsent bytes above which a call is not stepped */
 #define BACKLOG 128
+#define BUSY_MS 5
 
 struct conn {
 	struct conn *next;
@@ -42,6 +43,7 @@ struct memo_server {
 	int wake;
 	uid_t owner;
 	_Atomic bool stop;
+	_Atomic int busy; /* see struct memo_asker */
 	pthread_t thread;
 	struct conn *first;
 	size_t count;
@@ -110,7 +112,12 @@ static void conn_begin(struct conn *c)
 		c->in.len -= (size_t)used;
 		if (c->in.len == 0)
 			memo_buf_clear(&c->in); /* a request with code files may have been large */
-		struct memo_asker a = { .uid = c->uid, .pid = c->pid, .emit = on_emit, .wake = on_wake, .arg = c };
+		struct memo_asker a = { .uid = c->uid,
+					.pid = c->pid,
+					.emit = on_emit,
+					.wake = on_wake,
+					.arg = c,
+					.busy = &c->server->busy };
 		memo_service_begin(c->server->runner, request, &a, &c->call);
 		c->again = c->call != NULL;
 	}
@@ -385,5 +392,7 @@ void memo_server_stop(struct memo_server *s)
 		s->first = c->next;
 		conn_free(c);
 	}
+	while (atomic_load(&s->busy) > 0)
+		(void)poll(NULL, 0, BUSY_MS);
 	server_free(s);
 }

@@ -13,6 +13,20 @@
  *	cancel, forget  INSTANCE                -> path
  *	status                                  -> as hello, and active:[...]
  *	config  [key [value]]                   -> settings:[{key value default meaning}]
+ *	why     INSTANCE                        -> path text
+ *	tail    INSTANCE lines                  -> path text: the last lines of its stderr
+ *	stats                                   -> total:{...} tasks:[{...}]
+ *	cached                                  ~ {event:"paths"} -> count: all names that have a result
+ *	verify  INSTANCE stored                 -> path valid message; stored: of the name's last result, nothing is hashed
+ *	run-new force force_tasks:[] verify keep_going [task] -> run [task version fixed]
+ *	run-add run INSTANCE fixed              -> path
+ *	        run task:"NAME@VERSION" fixed pairs cwd label dir first lines:[n] rows:[{}] | columns:[] rows:[[text]]
+ *	run-start, run-stop, run-cancel  run    ->
+ *	run-retry run [task] verify             -> count
+ *	run-status run since                    -> status:{...}
+ *	run-list                                -> runs:[{...}]
+ *	run-rows run [after] [outcomes:[]] limit -> rows:[{...}] next
+ *	run-graph run                           -> dot
  *
  * INSTANCE is "path": "/tasks/..." (or a path in the mount, or what follows /tasks/), or "task": "NAME[@VERSION]" with
  * "pairs": [["key","value"]...] and "cwd" for relative File values. Bytes travel as base64. */
@@ -29,11 +43,35 @@ static const struct {
 	const char *op;
 	memo_handler_fn *fn;
 } table[] = {
-	{ "hello", memo_op_hello },	{ "add", memo_op_add },	      { "tasks", memo_op_tasks },
-	{ "show", memo_op_show },	{ "remove", memo_op_remove }, { "path", memo_op_path },
-	{ "explain", memo_op_explain }, { "state", memo_op_state },   { "get", memo_op_get },
-	{ "log", memo_op_log },		{ "cancel", memo_op_cancel }, { "forget", memo_op_forget },
-	{ "status", memo_op_status },	{ "config", memo_op_config },
+	{ "hello", memo_op_hello },
+	{ "add", memo_op_add },
+	{ "tasks", memo_op_tasks },
+	{ "show", memo_op_show },
+	{ "remove", memo_op_remove },
+	{ "path", memo_op_path },
+	{ "explain", memo_op_explain },
+	{ "state", memo_op_state },
+	{ "get", memo_op_get },
+	{ "log", memo_op_log },
+	{ "cancel", memo_op_cancel },
+	{ "forget", memo_op_forget },
+	{ "status", memo_op_status },
+	{ "config", memo_op_config },
+	{ "why", memo_op_why },
+	{ "tail", memo_op_tail },
+	{ "stats", memo_op_stats },
+	{ "cached", memo_op_cached },
+	{ "verify", memo_op_verify },
+	{ "run-new", memo_op_run_new },
+	{ "run-add", memo_op_run_add },
+	{ "run-start", memo_op_run_start },
+	{ "run-stop", memo_op_run_stop },
+	{ "run-cancel", memo_op_run_cancel },
+	{ "run-retry", memo_op_run_retry },
+	{ "run-status", memo_op_run_status },
+	{ "run-list", memo_op_run_list },
+	{ "run-rows", memo_op_run_rows },
+	{ "run-graph", memo_op_run_graph },
 };
 
 int memo_service_status(int code)

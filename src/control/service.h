@@ -34,6 +34,9 @@ struct memo_asker {
 	memo_emit_fn *emit;
 	memo_wake_fn *wake;
 	void *arg;
+	_Atomic int
+		*busy; /* requests that have a thread of their own, also after their end: the runner is closed when
+			    * there is none. NULL: nothing gets a thread, begin and step block instead */
 };
 
 /* Always ends with exactly one emit(last) unless it is ended before. *@call_out: NULL when the answer was emitted. */

@@ -7,6 +7,7 @@
 #include "core/path.h"
 
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define TAIL_CHUNK ((size_t)48 << 10)
@@ -27,6 +28,7 @@ void memo_service_unref(struct memo_service_call *c)
 	memo_task_unref(c->task);
 	memo_result_unref(c->result);
 	memo_service_tail_clear(&c->tail);
+	memo_service_scan_free(c->scan);
 	free(c->inner);
 	free(c->path);
 	memo_mutex_clear(&c->mu);
@@ -114,17 +116,16 @@ static int from_path(struct memo_service_call *c, const char *path)
 	return r;
 }
 
-/* A File value of a command line: relative to the asker's directory, and a path in the mount is an upstream instance. */
-static int file_value(struct memo_service_call *c, const struct memo_input *in, const char *text, char **out)
+int memo_service_file(struct memo_service_call *c, const struct memo_input *in, const char *text, const char *dir,
+		      char **out)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	const char *cwd = memo_json_string(c->request, "cwd", NULL);
 	if (text[0] == '\0')
 		return memo_fail(&c->err, -EINVAL, "input '%s': a path is expected, not an empty text", in->name);
-	if (text[0] != '/' && cwd == NULL)
+	if (text[0] != '/' && dir == NULL)
 		return memo_fail(&c->err, -EINVAL, "input '%s': '%.300s' is not an absolute path", in->name, text);
 	if (text[0] != '/')
-		(void)memo_buf_printf(&b, "%s/", cwd);
+		(void)memo_buf_printf(&b, "%s/", dir);
 	(void)memo_buf_puts(&b, text);
 	if (memo_buf_error(&b) < 0)
 		return memo_service_nomem(c);
@@ -140,7 +141,7 @@ static int file_value(struct memo_service_call *c, const struct memo_input *in, 
 	return *out == NULL ? memo_service_nomem(c) : 0;
 }
 
-static int unknown_input(struct memo_service_call *c, const char *key)
+int memo_service_unknown(struct memo_service_call *c, const char *key)
 {
 	struct memo_nearest n = { .word = key };
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
@@ -155,16 +156,16 @@ static int unknown_input(struct memo_service_call *c, const char *key)
 			 c->task->inputs > 0 ? memo_buf_str(&b) : "none");
 }
 
-/* Puts one key=value into @partial; a repeated key is an array and nothing else. */
-static int add_pair(struct memo_service_call *c, json_t *partial, const char *key, const char *text)
+int memo_service_put_text(struct memo_service_call *c, json_t *partial, const char *key, const char *text,
+			  const char *dir)
 {
 	const struct memo_input *in = memo_task_input(c->task, key);
 	if (in == NULL)
-		return unknown_input(c, key);
+		return memo_service_unknown(c, key);
 	MEMO_AUTO_FREE char *path = NULL;
 	int r = 0;
 	if (in->type.kind == MEMO_FILE || in->type.kind == MEMO_DIRECTORY) {
-		r = file_value(c, in, text, &path);
+		r = memo_service_file(c, in, text, dir, &path);
 		if (r < 0)
 			return r;
 		text = path;
@@ -190,6 +191,27 @@ static int add_pair(struct memo_service_call *c, json_t *partial, const char *ke
 	return r < 0 ? memo_service_nomem(c) : 0;
 }
 
+int memo_service_pairs(struct memo_service_call *c, json_t *partial)
+{
+	const json_t *pairs = json_object_get(c->request, "pairs");
+	if (json_array_size(pairs) > PAIRS_MAX)
+		return memo_fail(&c->err, -E2BIG, "task '%s': more than %zu inputs are given", c->task->name,
+				 PAIRS_MAX);
+	size_t i;
+	json_t *pair;
+	json_array_foreach(pairs, i, pair)
+	{
+		const char *key = json_string_value(json_array_get(pair, 0));
+		const char *value = json_string_value(json_array_get(pair, 1));
+		if (key == NULL || value == NULL)
+			return memo_fail(&c->err, -EINVAL, "request: 'pairs' must be an array of [key, value]");
+		int r = memo_service_put_text(c, partial, key, value, memo_json_string(c->request, "cwd", NULL));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int from_task(struct memo_service_call *c, const char *text)
 {
 	MEMO_AUTO_FREE char *name = NULL;
@@ -202,22 +224,8 @@ static int from_task(struct memo_service_call *c, const char *text)
 	MEMO_AUTO_JSON json_t *partial = json_object();
 	if (partial == NULL)
 		return memo_service_nomem(c);
-	const json_t *pairs = json_object_get(c->request, "pairs");
-	if (json_array_size(pairs) > PAIRS_MAX)
-		return memo_fail(&c->err, -E2BIG, "task '%s': more than %zu inputs are given", name, PAIRS_MAX);
-	size_t i;
-	json_t *pair;
-	json_array_foreach(pairs, i, pair)
-	{
-		const char *key = json_string_value(json_array_get(pair, 0));
-		const char *value = json_string_value(json_array_get(pair, 1));
-		if (key == NULL || value == NULL)
-			return memo_fail(&c->err, -EINVAL, "request: 'pairs' must be an array of [key, value]");
-		r = add_pair(c, partial, key, value);
-		if (r < 0)
-			return r;
-	}
-	return memo_task_bind(c->task, partial, &c->inputs, &c->err);
+	r = memo_service_pairs(c, partial);
+	return r < 0 ? r : memo_task_bind(c->task, partial, &c->inputs, &c->err);
 }
 
 int memo_service_instance(struct memo_service_call *c)
@@ -235,6 +243,52 @@ int memo_service_instance(struct memo_service_call *c)
 		return r;
 	c->path = memo_buf_steal(&b);
 	return c->path == NULL ? memo_service_nomem(c) : 0;
+}
+
+static void *work(void *arg)
+{
+	struct memo_service_call *c = arg;
+	_Atomic int *busy = c->asker.busy;
+	int code = c->work(c);
+	memo_mutex_lock(&c->mu);
+	c->answered = true;
+	c->code = code;
+	if (!c->ended)
+		c->asker.wake(c->asker.arg);
+	memo_mutex_unlock(&c->mu);
+	memo_service_unref(c);
+	atomic_fetch_sub(busy, 1); /* the last touch: whoever waits for it closes the runner */
+	return NULL;
+}
+
+static int work_step(struct memo_service_call *c)
+{
+	memo_mutex_lock(&c->mu);
+	bool answered = c->answered;
+	memo_mutex_unlock(&c->mu);
+	return answered ? c->code : 1;
+}
+
+int memo_service_work(struct memo_service_call *c, int (*fn)(struct memo_service_call *c))
+{
+	pthread_t t;
+	if (c->asker.busy == NULL)
+		return fn(c);
+	c->work = fn;
+	c->step = work_step;
+	memo_mutex_lock(&c->mu);
+	c->refs++; /* the thread's */
+	c->answered = false;
+	memo_mutex_unlock(&c->mu);
+	atomic_fetch_add(c->asker.busy, 1);
+	int r = memo_thread_start(&t, "memo-request", work, c);
+	if (r < 0) {
+		atomic_fetch_sub(c->asker.busy, 1);
+		memo_service_unref(c);
+		return memo_fail(&c->err, r, "cannot start a thread: %s", memo_strerror(r));
+	}
+	(void)pthread_detach(t);
+	return 1;
 }
 
 void memo_service_tail_clear(struct memo_tail *t)

@@ -29,6 +29,8 @@ struct memo_service_call {
 	struct memo_err err;
 	int status; /* exit status of a refusal, 0: what the errno stands for */
 	int (*step)(struct memo_service_call *c); /* as a handler; 2: more at once */
+	int (*work)(
+		struct memo_service_call *c); /* as a handler, in a thread of its own: see memo_service_work() */
 
 	/* the instance, of requests that name one */
 	struct memo_task *task;
@@ -44,6 +46,8 @@ struct memo_service_call {
 	json_t *shown; /* the progress that was emitted last */
 	struct memo_tail tail;
 	bool follow;
+
+	struct memo_service_scan *scan; /* of the names in the store, or NULL */
 
 	struct memo_mutex mu;
 	/* guarded by mu: written by the runner's answer */
@@ -67,6 +71,23 @@ void memo_service_event(struct memo_service_call *c, const char *kind, const cha
 MEMO_MUST int memo_service_owner(struct memo_service_call *c, const char *what);
 /* Reads "path", or "task" and "pairs", into task, inputs, inner and path. */
 MEMO_MUST int memo_service_instance(struct memo_service_call *c);
+/* The same for one value, given as text, of input @key of c->task, into the partial inputs: a repeated key is an array and
+ * nothing else. A relative File is below @dir (NULL: there is none); a path in the mount is an upstream instance. */
+MEMO_MUST int memo_service_put_text(struct memo_service_call *c, json_t *partial, const char *key, const char *text,
+				    const char *dir);
+/* All of the request's "pairs". */
+MEMO_MUST int memo_service_pairs(struct memo_service_call *c, json_t *partial);
+/* A File value as it is kept: absolute and clean, or "/tasks/..." (free() it). */
+MEMO_MUST int memo_service_file(struct memo_service_call *c, const struct memo_input *in, const char *text,
+				const char *dir, char **out);
+/* -EINVAL: c->task has no input @key; with the nearest. */
+int memo_service_unknown(struct memo_service_call *c, const char *key);
+/* Lets @fn do the rest in a thread, because it blocks; what a handler returns. Until it is done it alone touches what is not
+ * guarded by mu; it must not emit. */
+MEMO_MUST int memo_service_work(struct memo_service_call *c, int (*fn)(struct memo_service_call *c));
+/* An answer_fn for demands of a call, whose reference it gives back. */
+memo_answer_fn memo_service_answered;
+void memo_service_scan_free(struct memo_service_scan *s); /* NULL-safe */
 /* Splits "NAME[@VERSION]"; free() both; *@version_out NULL when there is none. */
 MEMO_MUST int memo_service_split_task(struct memo_service_call *c, const char *text, char **name_out,
 				      char **version_out);
@@ -79,5 +100,11 @@ memo_handler_fn memo_op_path, memo_op_explain, memo_op_state, memo_op_cancel,
 	memo_op_forget; /* service_instance.c */
 memo_handler_fn memo_op_get, memo_op_log; /* service_demand.c */
 memo_handler_fn memo_op_hello, memo_op_status, memo_op_config; /* service_store.c */
+memo_handler_fn memo_op_run_new, memo_op_run_start, memo_op_run_retry, memo_op_run_stop, memo_op_run_cancel,
+	memo_op_run_status, memo_op_run_list, memo_op_run_rows, memo_op_run_graph; /* service_run.c */
+memo_handler_fn memo_op_run_add; /* service_rows.c */
+memo_handler_fn memo_op_why, memo_op_stats, memo_op_tail, memo_op_cached, memo_op_verify; /* service_know.c */
+/* -EACCES unless the asker owns the store or the run. */
+MEMO_MUST int memo_service_run(struct memo_service_call *c, const char **id_out, const char *what);
 
 #endif

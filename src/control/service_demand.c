@@ -15,7 +15,7 @@
 
 static int demand(struct memo_service_call *c);
 
-static void on_answer(void *arg, int code, struct memo_result *res, const struct memo_err *err)
+void memo_service_answered(void *arg, int code, struct memo_result *res, const struct memo_err *err)
 {
 	struct memo_service_call *c = arg;
 	memo_mutex_lock(&c->mu);
@@ -142,7 +142,7 @@ static int demand(struct memo_service_call *c)
 		.flags = MEMO_DEMAND_FRESH,
 		.uid = c->asker.uid,
 		.tid = c->asker.pid,
-		.answer = on_answer,
+		.answer = memo_service_answered,
 		.arg = c,
 	};
 	struct memo_wait *wait = NULL;
