@@ -64,6 +64,10 @@ MEMO_MUST int memo_plan_hash(struct memo_store *s, struct memo_plan *p, struct m
 MEMO_MUST int memo_plan_identify(struct memo_store *s, const struct memo_plan *p, json_t **key_out, struct memo_id *id_out,
 				 json_t **upstream_out, struct memo_err *err);
 
+/* The raw identity that goes with that key (identity.h); the identity itself where every file counts by its bytes.
+ * -ENOENT: the task declares a version. */
+MEMO_MUST int memo_plan_raw(const struct memo_plan *p, const json_t *key, struct memo_id *raw_out, struct memo_err *err);
+
 /* Path of an instance below the mount's root, appended. */
 MEMO_MUST int memo_plan_path(const struct memo_task *t, const json_t *inputs, struct memo_buf *out, struct memo_err *err);
 /* Takes "/tasks/n/v/c[/inner]" apart into an instance. -ENOENT, -EINVAL with words. @inner_out: free() it, NULL: none. */

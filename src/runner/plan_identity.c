@@ -175,24 +175,30 @@ static int hash_upstream(struct memo_store *s, const struct memo_plan *p, json_t
 }
 
 /* The code's fingerprint now: tools may have changed since the registration. */
-static int code_now(const struct memo_plan *p, struct memo_id *out, struct memo_err *err)
+static int code_now(const struct memo_plan *p, bool raw, struct memo_id *out, struct memo_err *err)
 {
 	const struct memo_task *t = p->task;
-	if (t->tools == 0) {
+	if (t->tools == 0 && !raw) {
 		*out = t->fingerprint;
 		return 0;
 	}
-	MEMO_AUTO_FREE struct memo_id *code = calloc(t->codes + 1, sizeof *code);
 	MEMO_AUTO_FREE struct memo_id *tool = calloc(t->tools + 1, sizeof *tool);
-	if (code == NULL || tool == NULL)
+	if (tool == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < t->codes; i++)
-		code[i] = t->code[i].id;
 	for (size_t i = 0; i < p->files; i++) {
 		if (p->file[i].input == NULL)
 			tool[p->file[i].tool] = p->file[i].digest.id;
 	}
-	return memo_fingerprint_task(t, code, tool, out, err);
+	return memo_fingerprint_task(t, raw, tool, out, err);
+}
+
+int memo_plan_raw(const struct memo_plan *p, const json_t *key, struct memo_id *raw_out, struct memo_err *err)
+{
+	struct memo_id code;
+	if (p->task->declared)
+		return -ENOENT;
+	int r = code_now(p, true, &code, err);
+	return r < 0 ? r : memo_identity_raw(key, &code, raw_out, err);
 }
 
 int memo_plan_identify(struct memo_store *s, const struct memo_plan *p, json_t **key_out, struct memo_id *id_out,
@@ -209,7 +215,7 @@ int memo_plan_identify(struct memo_store *s, const struct memo_plan *p, json_t *
 	r = hash_upstream(s, p, upstream, list, err);
 	struct memo_id code;
 	if (r == 0 && !p->task->declared)
-		r = code_now(p, &code, err);
+		r = code_now(p, false, &code, err);
 	MEMO_AUTO_JSON json_t *key = NULL;
 	if (r == 0)
 		r = memo_identity_key(p->task, p->task->declared ? NULL : &code, p->inputs, hashed, upstream, &key, err);

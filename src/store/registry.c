@@ -139,6 +139,15 @@ static int load_code(struct memo_task *t, const json_t *list)
 			return -EBADMSG;
 		t->code[i].size = (uint64_t)size;
 		t->code[i].exec = memo_json_bool(c, "exec", false);
+		/* A record without a method is older than the methods: bytes. */
+		const char *method = memo_json_string(c, "method", MEMO_FINGERPRINT_METHOD);
+		char hex[MEMO_HEX_SIZE];
+		(void)memo_id_hex(&t->code[i].id, hex);
+		if (strlen(method) >= sizeof t->code[i].method ||
+		    memo_id_parse(memo_json_string(c, "digest", hex), &t->code[i].code) < 0)
+			return -EBADMSG;
+		(void)snprintf(t->code[i].method, sizeof t->code[i].method, "%s", method);
+		t->code[i].number = (int)memo_json_int(c, "number", MEMO_FINGERPRINT_NUMBER);
 	}
 	return 0;
 }
@@ -224,10 +233,7 @@ struct registration {
 	struct memo_store *store;
 	struct memo_task *task; /* our copy, completed */
 	const struct memo_code_file **file; /* in the order of task->code */
-	struct memo_id *code_id; /* fingerprints of the files */
 	struct memo_id *tool_id; /* digests of the tools */
-	const char *method;
-	int number;
 	json_t *record; /* to be stored */
 	uint64_t name_ino;
 	enum memo_added added;
@@ -261,9 +267,9 @@ static int match_files(struct registration *x, const struct memo_code_file *file
 			r = memo_fingerprint_file(c->path, f->data, f->len, &p, err);
 		if (r < 0)
 			return memo_fail_prefix(err, r, "task '%s'", t->name);
-		x->code_id[i] = p.id;
-		x->method = p.method;
-		x->number = p.number;
+		c->code = p.id;
+		c->number = p.number;
+		(void)snprintf(c->method, sizeof c->method, "%s", p.method);
 	}
 	return 0;
 }
@@ -311,18 +317,15 @@ static int complete(struct registration *x, const struct memo_code_file *files, 
 {
 	struct memo_task *t = x->task;
 	x->file = calloc(t->codes + 1, sizeof(*x->file));
-	x->code_id = calloc(t->codes + 1, sizeof *x->code_id);
 	x->tool_id = calloc(t->tools + 1, sizeof *x->tool_id);
-	if (x->file == NULL || x->code_id == NULL || x->tool_id == NULL)
+	if (x->file == NULL || x->tool_id == NULL)
 		return memo_fail(err, -ENOMEM, "task '%s': out of memory", t->name);
-	x->method = MEMO_FINGERPRINT_METHOD;
-	x->number = MEMO_FINGERPRINT_NUMBER;
 	int r = match_files(x, files, count, err);
 	if (r == 0)
 		r = hash_tools(x, x->tool_id, err);
 	struct memo_id fingerprint;
 	if (r == 0)
-		r = memo_fingerprint_task(t, x->code_id, x->tool_id, &fingerprint, err);
+		r = memo_fingerprint_task(t, false, x->tool_id, &fingerprint, err);
 	if (r < 0)
 		return r;
 	r = memo_task_complete(t, &fingerprint);
@@ -334,7 +337,6 @@ static void clear_registration(struct registration *x)
 	memo_task_unref(x->task);
 	json_decref(x->record);
 	free(x->file);
-	free(x->code_id);
 	free(x->tool_id);
 }
 
@@ -357,9 +359,9 @@ static json_t *code_json(const struct registration *x)
 		const struct memo_code *c = &x->task->code[i];
 		char hex[MEMO_HEX_SIZE];
 		char digest[MEMO_HEX_SIZE];
-		json_t *row = json_pack("{s:s, s:b, s:I, s:s, s:s}", "path", c->path, "exec", c->exec ? 1 : 0,
+		json_t *row = json_pack("{s:s, s:b, s:I, s:s, s:s, s:s, s:i}", "path", c->path, "exec", c->exec ? 1 : 0,
 					"size", (json_int_t)c->size, "sha256", memo_id_hex(&c->id, hex), "digest",
-					memo_id_hex(&x->code_id[i], digest));
+					memo_id_hex(&c->code, digest), "method", c->method, "number", c->number);
 		if (memo_json_push(list, row) < 0)
 			return NULL;
 	}
@@ -411,11 +413,15 @@ static int make_record(struct registration *x)
 	const struct memo_task *t = x->task;
 	char hex[MEMO_HEX_SIZE];
 	if (x->record == NULL) {
-		x->record = json_pack("{s:O, s:s, s:s, s:b, s:{s:s, s:s, s:i}, s:I}", "definition", t->definition,
-				      "label", t->name, "version", t->version, "declared", t->declared ? 1 : 0,
-				      "fingerprint", "sha256", memo_id_hex(&t->fingerprint, hex), "method",
-				      x->method, "number", x->number, "registered", (json_int_t)memo_wall_ns());
-		if (x->record == NULL || memo_json_set(x->record, "code", code_json(x)) < 0)
+		json_t *how = NULL;
+		if (memo_fingerprint_describe(t, &how) < 0)
+			return -ENOMEM;
+		x->record = json_pack("{s:O, s:s, s:s, s:b, s:o, s:I}", "definition", t->definition, "label", t->name,
+				      "version", t->version, "declared", t->declared ? 1 : 0, "fingerprint", how,
+				      "registered", (json_int_t)memo_wall_ns());
+		if (x->record == NULL ||
+		    memo_json_set(how, "sha256", json_string(memo_id_hex(&t->fingerprint, hex))) < 0 ||
+		    memo_json_set(x->record, "code", code_json(x)) < 0)
 			return -ENOMEM;
 	}
 	if (memo_json_set(x->record, "ino", json_integer((json_int_t)t->ino)) < 0 ||
