@@ -26,6 +26,7 @@ static const struct {
 	{ NULL, &cli_tasks },
 	{ NULL, &cli_show },
 	{ NULL, &cli_remove },
+	{ NULL, &cli_fingerprint },
 	{ "results", &cli_get },
 	{ NULL, &cli_path },
 	{ NULL, &cli_explain },

@@ -8,18 +8,24 @@
 
 /* ---- identity and look-up -------------------------------------------------------------------- */
 
-/* Names the hit under this name too, so that it is listed and /info knows it. */
-static void note_hit(struct memo_runner *r, const struct call *c, const struct memo_result *res)
+static struct memo_instance instance(const struct call *c, const struct memo_id *identity)
 {
-	struct memo_instance i = {
-		.identity = res->identity,
+	return (struct memo_instance){
+		.identity = *identity,
 		.task = c->task->name,
 		.version = c->task->version,
 		.name = c->name,
 		.inputs = c->inputs,
 		.key = c->plan_key,
 		.upstream = c->plan_upstream,
+		.raw = c->has_raw ? &c->raw : NULL,
 	};
+}
+
+/* Names the hit under this name too, so that it is listed and /info knows it. */
+static void note_hit(struct memo_runner *r, const struct call *c, const struct memo_result *res)
+{
+	struct memo_instance i = instance(c, &res->identity);
 	struct memo_err err;
 	/* without it the name is not listed until the next demand; the answer is right all the same */
 	if (memo_store_name_hit(r->store, &i, res, &err) < 0)
@@ -80,6 +86,11 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 		   struct memo_err *err)
 {
 	int code = memo_plan_identify(r->store, &c->plan, &c->plan_key, &c->identity, &c->plan_upstream, err);
+	if (code == 0) {
+		code = memo_plan_raw(&c->plan, c->plan_key, &c->raw, err);
+		c->has_raw = code == 0;
+		code = code == -ENOENT ? 0 : code;
+	}
 	if (code < 0)
 		return code;
 	c->identified = true;
@@ -93,6 +104,10 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 	if (!c->task->cache || force)
 		return 0;
 	code = memo_store_lookup(r->store, &c->identity, res, err);
+	if (code == -ENOENT && c->has_raw) {
+		struct memo_instance i = instance(c, &c->identity);
+		code = memo_store_take_over(r->store, &i, res, err);
+	}
 	if (code == 0 && verify) {
 		code = verify_hit(r, c, *res, err);
 		if (code < 0) {

@@ -47,6 +47,7 @@ struct memo_instance memo_exec_instance(const struct exec *x)
 		.inputs = c->inputs,
 		.key = c->plan_key,
 		.upstream = c->plan_upstream,
+		.raw = c->has_raw ? &c->raw : NULL,
 	};
 }
 

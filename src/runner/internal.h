@@ -101,6 +101,8 @@ struct call {
 	size_t pending;  /* of them */
 	struct memo_id identity;
 	bool identified;
+	struct memo_id raw; /* the raw identity, where a version is not declared */
+	bool has_raw;
 	json_t *plan_key;
 	json_t *plan_upstream;
 	json_t *observed;     /* of the hit that is being checked */

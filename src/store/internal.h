@@ -134,6 +134,15 @@ struct memo_mutex *memo_name_lock(struct memo_store *s, const char *task, const 
 #define MEMO_TIME_TEXT 32
 void memo_record_time(int64_t wall_ns, char out[MEMO_TIME_TEXT]);
 
+/* ---- alias.c, publish.c --------------------------------------------------------------------------- */
+
+/* The record and the alias of an instance that is being published. */
+MEMO_MUST int memo_alias_record(json_t *record, const struct memo_instance *i, struct memo_batch *b);
+void memo_alias_batch(const struct memo_id *raw, const struct memo_id *identity, struct memo_batch *b);
+/* From the receipt on: record, receipt, batch. With both locks of the instance. */
+MEMO_MUST int memo_publish_record(struct memo_store *s, const struct memo_publication *p, json_t *record,
+				  struct memo_result *res, struct memo_err *err);
+
 /* ---- recover.c ------------------------------------------------------------------------------------ */
 
 /* After opening the manifest: what was in flight becomes PENDING, what is missing comes back from the receipts. */

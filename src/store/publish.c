@@ -168,6 +168,8 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 	if (r == 0)
 		r = memo_record_describe(record, p->instance);
 	if (r == 0)
+		r = memo_alias_record(record, p->instance, b);
+	if (r == 0)
 		r = memo_json_set(record, "result", memo_result_json(res));
 	if (r == 0)
 		r = memo_json_set(record, "origin", p->origin == NULL ? json_null() : json_deep_copy(p->origin));
@@ -177,8 +179,8 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 	return r;
 }
 
-static int commit_record(struct memo_store *s, const struct memo_publication *p, json_t *record,
-			 struct memo_result *res, struct memo_err *err)
+int memo_publish_record(struct memo_store *s, const struct memo_publication *p, json_t *record, struct memo_result *res,
+			struct memo_err *err)
 {
 	const struct memo_instance *i = p->instance;
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
@@ -232,7 +234,7 @@ static int commit(struct memo_store *s, const struct memo_publication *p, struct
 	r = make_result(s, p, json_object_get(record, "result"), &res);
 	if (r < 0)
 		return memo_fail(err, r, "its result cannot be recorded: %s", memo_strerror(r));
-	r = commit_record(s, p, record, res, err);
+	r = memo_publish_record(s, p, record, res, err);
 	if (r < 0) {
 		memo_result_unref(res);
 		return r;

@@ -104,6 +104,9 @@ static int adopt_record(struct recovery *x, const struct memo_result *res, const
 	MEMO_AUTO_JSON json_t *row = memo_result_row(res);
 	memo_batch_put_json(&b, MEMO_OBJECTS, res->hash.byte, sizeof res->hash.byte, row);
 	memo_record_active(id, false, &b);
+	struct memo_id raw;
+	if (memo_id_parse(memo_json_string(record, "raw", ""), &raw) == 0)
+		memo_alias_batch(&raw, id, &b);
 	r = memo_result_refer(&b, id, json_object_get(record, "result"), memo_json_string(record, "task", ""), true);
 	if (r < 0)
 		return r;

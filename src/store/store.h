@@ -218,6 +218,7 @@ struct memo_instance {
 	const json_t *inputs; /* canonical */
 	const json_t *key; /* pre-image of the identity */
 	const json_t *upstream; /* array of {"need","path","identity","hash"}; may be NULL */
+	const struct memo_id *raw; /* its raw identity (core/identity.h); NULL: a version is declared */
 };
 
 struct memo_transition {
@@ -261,6 +262,12 @@ struct memo_publication {
 MEMO_MUST int memo_store_publish(struct memo_store *s, const struct memo_publication *p, struct memo_result **out,
 				 struct memo_err *err);
 
+/* A look-up that found nothing, by the raw identity: when these very bytes of code produced a SUCCESS result under another
+ * identity (the rules by which comments are left out have changed since), it becomes this identity's, too: a record of
+ * its own, with the same result, receipt included. Once at most: not when the identity has a record in any state.
+ * -ENOENT: there is none. Durable. */
+MEMO_MUST int memo_store_take_over(struct memo_store *s, const struct memo_instance *i, struct memo_result **out,
+				   struct memo_err *err);
 /* The whole record as JSON, a new reference: identity task version name inputs key upstream state sequence attempts result
  * origin observed message. -ENOENT. */
 MEMO_MUST int memo_store_record(struct memo_store *s, const struct memo_id *identity, json_t **out,
