@@ -433,10 +433,9 @@ static int tell_nearest(struct why *w, const struct memo_why_now *n, const struc
 		return memo_buf_puts(w->out, "nothing differs from it\n");
 	if (best->count == 0 && n->complete)
 		return memo_buf_puts(w->out, "nothing that counts differs from it\n");
-	(void)memo_buf_puts(w->out,
-			    best->count == 0
-				    ? "nothing that is known differs from it; if this is as it was, it is reused:\n"
-				    : "what differs from it:\n");
+	(void)memo_buf_puts(w->out, best->count == 0 ? "nothing that is known differs from it; its result is "
+						       "reused if this turns out as it was:\n"
+						     : "what differs from it:\n");
 	return tell_differences(w, record, &now, best->differences, depth + 1);
 }
 

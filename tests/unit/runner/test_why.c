@@ -141,7 +141,8 @@ static void test_file(void)
 	write_file("in.txt", "two\n");
 	why("copy", NULL, c.data, &b);
 	begins(&b, "miss: it cannot be told without reading inputs.f (");
-	HAS(&b, "nothing that is known differs from it; if this is as it was, it is reused:\n  inputs.f: in.txt "
+	HAS(&b, "nothing that is known differs from it; its result is reused if this turns out as it was:\n  "
+		"inputs.f: in.txt "
 		"(2c8b08da5ce6) -> "
 		"in.txt (not read yet)\n");
 	(void)usleep(50000);
