@@ -36,8 +36,9 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 		return;
 	}
 	if (!c->allowed) {
-		(void)memo_fail(&err, -EACCES, "task '%s': this result is not cached, and you may not start work in this store "
-					       "(memofs config runners)",
+		(void)memo_fail(&err, -EACCES,
+				"task '%s': this result is not cached, and you may not start work in this store "
+				"(memofs config runners)",
 				c->task->name);
 		memo_call_fail(r, c, -EACCES, &err);
 		return;
@@ -49,10 +50,13 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 static int look_up(struct memo_runner *r, struct call *c, struct memo_result **res, json_t **observed,
 		   struct memo_err *err)
 {
+	json_decref(c->plan_key); /* of a look-up before an execution that it joined */
+	json_decref(c->plan_upstream);
+	c->plan_key = NULL;
+	c->plan_upstream = NULL;
 	int code = memo_plan_identify(r->store, &c->plan, &c->plan_key, &c->identity, &c->plan_upstream, err);
 	if (code < 0)
 		return code;
-	c->identified = true;
 	if (!c->task->cache || (c->flags & MEMO_DEMAND_FORCE) != 0)
 		return 0;
 	code = memo_store_lookup(r->store, &c->identity, res, err);
@@ -80,6 +84,7 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 	int code = look_up(r, c, &res, &observed, &err);
 	memo_mutex_lock(&r->mu);
 	if (c->phase == CALL_IDENTITY && !c->failing) {
+		c->identified = c->plan_key != NULL;
 		if (r->closing) {
 			memo_call_fail(r, c, -ESHUTDOWN, NULL);
 		} else if (code < 0) {
@@ -114,7 +119,7 @@ void memo_call_check(struct memo_runner *r, void *arg)
 	const json_t *entry;
 	int code = 0;
 	while ((entry = json_array_get(c->observed, c->observed_at)) != NULL) {
-		code = memo_peek_observed(r, entry, 0);
+		code = memo_peek_observed(r, entry);
 		if (code < 0)
 			break;
 		c->observed_at++;
