@@ -98,10 +98,21 @@ void memo_call_end(struct memo_fs *fs, const struct memo_call *c, int code)
 	memo_nodes_put(&fs->nodes, c->node);
 }
 
+/* A stat of a "cache": false task's file belongs to the open that the thread makes next, soon. */
+static void keep_for_open(struct memo_fs *fs, const struct memo_call *c)
+{
+	const struct memo_origin *o = atomic_load(&c->node->origin);
+	char key[MEMO_KEY_BYTES];
+	if (c->node->once && c->node->type == S_IFREG && o != NULL &&
+	    memo_view_key(key, sizeof key, c->node->view, o->task->name, o->task->version, o->component, NULL) == 0)
+		memo_node_keep(&fs->nodes, c->node, key, c->tid);
+}
+
 static void serve_attr(struct memo_fs *fs, const struct memo_call *c)
 {
 	struct stat st;
 	double seconds;
+	keep_for_open(fs, c);
 	memo_attr(fs, c->node, true, &st, &seconds);
 	memo_call_observe(fs, memo_call_owner(c->node), c->tid);
 	(void)fuse_reply_attr(c->req, &st, seconds);
