@@ -335,8 +335,9 @@ static int run_new(struct cli *c)
 		return CLI_USAGE;
 	}
 	if (mkdir(dir, 0777) < 0 && errno != EEXIST) {
-		cli_say("%s: %s", dir, memo_strerror(memo_errno()));
-		return CLI_TROUBLE;
+		int r = memo_errno();
+		cli_say("%s: cannot be made: %s", dir, memo_strerror(r));
+		return r == -ENOENT || r == -ENOTDIR ? CLI_USAGE : CLI_TROUBLE;
 	}
 	int s = write_starter(dir, "run.sh", starter_script, name, 0777);
 	if (s == CLI_DONE)

@@ -119,9 +119,10 @@ static void serve_attr(struct memo_fs *fs, const struct memo_call *c)
 	memo_nodes_put(&fs->nodes, c->node);
 }
 
-static void serve_link(struct memo_fs *fs, const struct memo_call *c)
+/* The answer's path, when the path that the node was bound to had gone and was made anew. */
+static void serve_link(struct memo_fs *fs, const struct memo_call *c, const struct memo_result *answer)
 {
-	const struct memo_result *r = atomic_load(&c->node->result);
+	const struct memo_result *r = answer != NULL ? answer : atomic_load(&c->node->result);
 	if (r->path == NULL) {
 		memo_call_end(fs, c, -EIO);
 		return;
@@ -143,7 +144,7 @@ void memo_call_serve(struct memo_fs *fs, const struct memo_call *c, struct memo_
 		serve_attr(fs, c);
 		return;
 	case MEMO_CALL_READLINK:
-		serve_link(fs, c);
+		serve_link(fs, c, answer);
 		return;
 	case MEMO_CALL_OPENDIR:
 		memo_ops_opendir_result(fs, c);
@@ -168,7 +169,12 @@ void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
 	struct memo_node *owner = memo_call_owner(c->node);
 	const struct memo_origin *o = atomic_load(&owner->origin);
 	if (atomic_load(&owner->result) != NULL) {
-		memo_call_serve(fs, c, NULL);
+		/* That an external path is still there cannot be told from what the kernel holds; a pool thread looks. */
+		if (c->op == MEMO_CALL_READLINK && o != NULL && !owner->once && atomic_load(&owner->demandable))
+			memo_park_demand(fs, c, o, NULL,
+					 MEMO_DEMAND_CHECK | (owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : 0u));
+		else
+			memo_call_serve(fs, c, NULL);
 		return;
 	}
 	if (o == NULL) {

@@ -91,6 +91,7 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 	struct call *c = call_new(t, inputs, name, (flags & MEMO_DEMAND_PEEK) != 0 ? 'p' : allowed ? 'x' : 'n');
 	if (c == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
+	flags &= ~(unsigned)MEMO_DEMAND_CHECK; /* every call looks */
 	bool shared = (flags & (MEMO_DEMAND_FORCE | MEMO_DEMAND_FRESH)) == 0;
 	struct memo_map_link *l = shared ? memo_map_get(&r->calls, c->key, c->key_len) : NULL;
 	struct call *old = l == NULL ? NULL : MEMO_CONTAINER(l, struct call, link);

@@ -46,6 +46,17 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 	memo_exec_join(r, c);
 }
 
+/* An external result lives outside the store and may go away by itself: then it is a miss. */
+static int check_external(struct memo_runner *r, struct memo_result **res, struct memo_err *err)
+{
+	if ((*res)->kind != MEMO_RESULT_EXTERNAL || memo_store_result_present(r->store, *res) == 0)
+		return 0;
+	int code = memo_store_result_lost(r->store, *res, "its path does not exist any more", err);
+	memo_result_unref(*res);
+	*res = NULL;
+	return code < 0 && code != -ENOENT ? code : -ENOENT;
+}
+
 /* Without the lock. 0: done or goes on; the result is decided under the lock below. */
 static int look_up(struct memo_runner *r, struct call *c, struct memo_result **res, json_t **observed,
 		   struct memo_err *err)
@@ -60,6 +71,8 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 	if (!c->task->cache || (c->flags & MEMO_DEMAND_FORCE) != 0)
 		return 0;
 	code = memo_store_lookup(r->store, &c->identity, res, err);
+	if (code == 0)
+		code = check_external(r, res, err);
 	if (code == -ENOENT)
 		return 0;
 	if (code < 0)

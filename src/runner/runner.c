@@ -197,7 +197,7 @@ static int demand_locked(struct memo_runner *r, const struct memo_demand *d, con
 /* A hit that needs no steps. One whose name is not known to stand for it takes the long way, which writes that down. */
 static bool hit(struct memo_runner *r, const struct memo_demand *d, struct memo_result **out)
 {
-	if (!d->task->cache || (d->flags & MEMO_DEMAND_FORCE) != 0)
+	if (!d->task->cache || (d->flags & (MEMO_DEMAND_FORCE | MEMO_DEMAND_CHECK)) != 0)
 		return false;
 	struct memo_result *res = NULL;
 	if (memo_runner_peek(r, d->task, d->inputs, &res) < 0)
@@ -465,7 +465,7 @@ static void waits_for(struct memo_runner *r, const struct call *c, struct memo_b
 	} else if (x != NULL && x->parked) {
 		(void)memo_buf_puts(b, "has finished; the store is full");
 	} else if (c->phase == CALL_HASH) {
-		(void)memo_buf_puts(b, "reads its input files");
+		(void)memo_buf_puts(b, "is being looked up");
 	} else if (c->phase == CALL_UPSTREAM || c->phase == CALL_OBSERVED) {
 		const char *sep = "waits for ";
 		for (size_t i = 0; c->up != NULL && i < c->plan.ups && b->len < 200; i++) {
