@@ -2,12 +2,12 @@
  * line that gives way to whatever else is printed, elsewhere a line for each change. */
 #include "cli.h"
 
+#include "base/base64.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/scope.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -98,15 +98,13 @@ static void tell_changes(struct view *v, const json_t *list)
 
 static int on_stderr(struct view *v, const char *text)
 {
-	size_t n = strlen(text);
-	MEMO_AUTO_FREE unsigned char *raw = malloc(n / 4 * 3 + 1);
-	int got = n >= 4 && n % 4 == 0 && raw != NULL ? EVP_DecodeBlock(raw, (const unsigned char *)text, (int)n)
-						      : -1;
-	if (got < 0)
-		return -EPROTO;
-	got -= (text[n - 1] == '=') + (text[n - 2] == '=');
+	MEMO_AUTO_FREE unsigned char *raw = NULL;
+	size_t n;
+	int r = memo_base64_decode(text, &raw, &n);
+	if (r < 0)
+		return r;
 	wipe(v);
-	cli_write_log(2, &v->held, (const char *)raw, (size_t)got, false);
+	cli_write_log(2, &v->held, (const char *)raw, n, false);
 	return 0;
 }
 

@@ -196,8 +196,8 @@ int memo_path_inputs(const struct memo_task *t, const char *component, json_t **
 	switch (memo_path_classify(component)) {
 	case MEMO_COMP_NONE:
 		return memo_fail(err, -ENOENT,
-				 "the name is neither key=value pairs nor @default nor @ and %d to %d hex digits",
-				 MEMO_HANDLE_MIN, MEMO_HEX_LEN);
+				 "'%s' is neither key=value pairs nor @default nor @ and %d to %d hex digits",
+				 memo_value_show(component, strlen(component)).text, MEMO_HANDLE_MIN, MEMO_HEX_LEN);
 	case MEMO_COMP_HANDLE:
 		return memo_fail(err, -ENOENT, "'%s' is a handle; only the store can tell its inputs", component);
 	case MEMO_COMP_PAIRS:

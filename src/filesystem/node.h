@@ -217,6 +217,9 @@ struct memo_blob *memo_node_blob_get(struct memo_nodes *t, struct memo_node *n, 
 #define MEMO_TICKETS 256
 #define MEMO_TICKET_NS (5 * MEMO_NS_PER_S)
 void memo_nodes_ticket(struct memo_nodes *t, const char *key, pid_t tid, struct memo_node *n);
+/* The same for a file of a "cache": false task whose attributes @tid was told: the execution belongs to its next OPEN. Nothing
+ * when another thread has it, or an open took it. */
+void memo_node_keep(struct memo_nodes *t, struct memo_node *n, const char *key, pid_t tid);
 /* Pinned, or NULL. */
 struct memo_node *memo_nodes_ticket_find(struct memo_nodes *t, const char *key, pid_t tid);
 

@@ -265,9 +265,9 @@ static int texts_add(struct texts *t, char *text)
 static int input_texts(const struct build *b, const struct memo_input *in, struct texts *out)
 {
 	const json_t *v = json_object_get(b->plan->inputs, in->name);
-	if (!in->type.array || json_is_null(v))
+	if (!in->type.array)
 		return texts_add(out, element_text(b, in, v, -1));
-	out->list = true;
+	out->list = !json_is_null(v); /* a list that is left out: no argument, and an empty variable */
 	size_t i;
 	json_t *e;
 	json_array_foreach((json_t *)v, i, e) {

@@ -161,6 +161,7 @@ static void demand(struct memo_runner *r, struct run *run, const char *path, str
 		w->answer = answered;
 		w->arg = it;
 		w->uid = run->uid;
+		w->asked_ns = memo_now_ns();
 		w->refs = 1;
 		code = memo_call_attach(r, c, w, UINT64_MAX);
 	}
@@ -315,7 +316,8 @@ static void drop_items(struct memo_runner *r, struct run *run, bool all) LOCKED
 	struct run_item *next;
 	for (struct run_item *it = run->items; it != NULL; it = next) {
 		next = it->next;
-		struct call *c = it->call;
+		/* the demand may have gone over to another call of the same name */
+		struct call *c = it->wait->state == WAIT_WAITING ? it->wait->call : it->call;
 		bool running = c->phase == CALL_DONE || memo_call_runs(c);
 		if (it->wait->state != WAIT_WAITING || (running && !all))
 			continue;

@@ -54,6 +54,8 @@ enum memo_demand_flags {
 	MEMO_DEMAND_FORCE = 2, /* skip the look-up of this instance, not of what is upstream */
 	MEMO_DEMAND_FRESH = 4, /* for a task with "cache": false: an execution of its own, joined by nobody later. Without it
 	                        * such a demand joins one that is in flight. Ignored for cached tasks. */
+	MEMO_DEMAND_CHECK = 8, /* a hit is not given at once but looked at: whether the path of an external result still exists.
+	                        * (Every demand that is not a hit at once does so.) */
 };
 
 struct memo_demand {
