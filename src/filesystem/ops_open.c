@@ -218,7 +218,7 @@ void memo_ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struc
 	if (h->blob != NULL) {
 		size_t from = off < 0 || (uint64_t)off > h->blob->len ? h->blob->len : (size_t)off;
 		size_t rest = h->blob->len - from;
-		/* once the kernel has the reply it may send the RELEASE, before this call is back */
+		/* The reader may close before the reply has returned here. */
 		struct memo_blob *b = memo_blob_ref(h->blob);
 		(void)fuse_reply_buf(req, b->data + from, rest < size ? rest : size);
 		memo_blob_unref(b);

@@ -54,15 +54,17 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 	memo_exec_join(r, c);
 }
 
-/* What the call's run wants of the look-up. *@res: the run has this result already. */
+/* What the call's run wants of the look-up: true to skip it. *@res: the run has this result already; *@verify: a hit is to
+ * be verified, this one too. */
 static bool run_decides(struct memo_runner *r, struct call *c, struct memo_result **res, bool *verify)
 {
 	bool force = (c->flags & MEMO_DEMAND_FORCE) != 0;
+	bool doubt = false;
 	if (c->run == NULL)
 		return force;
 	memo_mutex_lock(&r->mu);
-	*res = memo_run_known(r, c);
-	*verify = memo_run_verifies(c->run);
+	*res = memo_run_known(r, c, &doubt);
+	*verify = memo_run_verifies(c->run) && (*res == NULL || doubt);
 	if (*res == NULL && memo_run_forces(c->run, c->task)) {
 		c->flags |= MEMO_DEMAND_FORCE; /* for the exec's look-up, too */
 		force = true;
@@ -111,9 +113,12 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 	bool verify = false;
 	bool force = run_decides(r, c, res, &verify);
 	if (*res != NULL) {
-		note_hit(r, c, *res);
-		c->known = true;
-		return 0;
+		code = verify ? look_at(r, c, res, true, err) : 0;
+		if (code == 0) {
+			note_hit(r, c, *res);
+			c->known = true;
+		}
+		return code == -ENOENT ? 0 : code;
 	}
 	if (!c->task->cache || force)
 		return 0;

@@ -319,7 +319,8 @@ bool memo_graph_exec_reaches_call(struct memo_runner *r, struct exec *from, cons
 /* run.c: what a call asks and tells the run that it belongs to */
 bool memo_run_forces(const struct run *run, const struct memo_task *t);
 bool memo_run_verifies(const struct run *run);
-struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c) LOCKED; /* a reference; NULL: none */
+/* What the run has already, a reference; NULL: nothing. *@doubt: it is from before a retry that verifies. */
+struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c, bool *doubt) LOCKED;
 void memo_run_begun(struct memo_runner *r, const struct call *c) LOCKED;
 void memo_run_running(struct memo_runner *r, const struct call *c) LOCKED;
 void memo_run_ended(struct memo_runner *r, const struct call *c) LOCKED;

@@ -106,19 +106,24 @@ json_t *memo_run_json(const struct run *run)
 			 "force_tasks", run->force_tasks, "uid", (json_int_t)run->uid, "total", (json_int_t)run->total);
 }
 
-/* "20261121-235501-k3x9": sorts by age; the last part keeps two of one second apart. */
+/* "20261121-235501-k3x9": sorts by age, to about a millisecond; the last two letters keep runs apart. */
 static int make_id(char out[MEMO_RUN_ID])
 {
-	static const char letter[] = "abcdefghjkmnpqrstuvwxyz23456789";
-	unsigned char random[4];
-	time_t now = time(NULL);
+	static const char letter[] = "23456789abcdefghjkmnpqrstuvwxyz"; /* in the order of their bytes */
+	const size_t base = sizeof letter - 1;
+	unsigned char random[2];
+	int64_t wall = memo_wall_ns();
+	time_t now = (time_t)(wall / MEMO_NS_PER_S);
 	struct tm tm;
 	if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random || gmtime_r(&now, &tm) == NULL)
 		return -EIO;
 	size_t n = strftime(out, MEMO_RUN_ID - 6, "%Y%m%d-%H%M%S-", &tm);
+	size_t part = (size_t)(wall % MEMO_NS_PER_S) * base * base / MEMO_NS_PER_S;
+	out[n++] = letter[part / base];
+	out[n++] = letter[part % base];
 	for (size_t i = 0; i < sizeof random; i++)
-		out[n + i] = letter[random[i] % (sizeof letter - 1)];
-	out[n + sizeof random] = '\0';
+		out[n++] = letter[random[i] % base];
+	out[n] = '\0';
 	return 0;
 }
 
@@ -346,9 +351,10 @@ static struct run_seen *seen_of(struct memo_runner *r, const struct call *c) LOC
 	return memo_run_see(r, c->run, path.data, c->task->name);
 }
 
-struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c)
+struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c, bool *doubt)
 {
 	struct run_seen *s = seen_of(r, c);
+	*doubt = s != NULL && c->run->verify && !s->fresh;
 	if (s == NULL || s->result == NULL || !memo_id_equal(&s->result->identity, &c->identity))
 		return NULL;
 	return memo_result_ref(s->result);
@@ -382,6 +388,7 @@ void memo_run_ended(struct memo_runner *r, const struct call *c)
 	if (c->code == 0) {
 		memo_result_unref(s->result);
 		s->result = memo_result_ref(c->result);
+		s->fresh = true;
 	}
 	memo_run_outcome(r, c->run, s, to, c->code < 0 ? c->err.text : NULL);
 }

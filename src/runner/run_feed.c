@@ -119,6 +119,36 @@ static void item_free(struct memo_runner *r, struct run_item *it) LOCKED
 	memo_run_unref(r, run);
 }
 
+/* Drops the run's demands whose work has not begun; with @all also those that run. Work that nobody else wants then
+ * ends: queued work at once, running work with @all only. */
+static void drop_items(struct memo_runner *r, struct run *run, bool all) LOCKED
+{
+	struct run_item *next;
+	for (struct run_item *it = run->items; it != NULL; it = next) {
+		next = it->next;
+		/* the demand may have gone over to another call of the same name */
+		struct call *c = it->wait->state == WAIT_WAITING ? it->wait->call : it->call;
+		bool running = c->phase == CALL_DONE || memo_call_runs(c);
+		if (it->wait->state != WAIT_WAITING || (running && !all))
+			continue;
+		struct memo_wait *w = it->wait;
+		memo_call_detach(r, w);
+		w->state = WAIT_DROPPED;
+		w->call = NULL;
+		c->refs++;
+		memo_call_unref(r, c); /* the wait's */
+		memo_wait_release(w);
+		memo_wait_release(w);
+		MEMO_AUTO_FREE char *path = strdup(it->path);
+		struct run_seen *s = path == NULL ? NULL : memo_run_see(r, run, path, c->task->name);
+		if (s != NULL)
+			memo_run_outcome(r, run, s, running ? RUN_CANCELLED : RUN_NEVER, running ? "cancelled" : NULL);
+		item_free(r, it);
+		memo_call_give_up(r, c, all);
+		memo_call_unref(r, c);
+	}
+}
+
 static void answered(void *arg, int code, struct memo_result *res, const struct memo_err *err)
 {
 	struct run_item *it = arg;
@@ -130,8 +160,10 @@ static void answered(void *arg, int code, struct memo_result *res, const struct 
 	run->refs++;
 	memo_wait_release(it->wait);
 	item_free(r, it);
-	if (code < 0 && code != -ESHUTDOWN && !run->keep_going)
+	if (code < 0 && code != -ESHUTDOWN && !run->keep_going && !run->stopping) {
 		run->stopping = true;
+		drop_items(r, run, false); /* what is queued is new work, too */
+	}
 	memo_run_feed(r, run);
 	memo_run_unref(r, run);
 	memo_mutex_unlock(&r->mu);
@@ -309,42 +341,15 @@ void memo_run_feed(struct memo_runner *r, struct run *run)
 
 /* ---- ending it early -------------------------------------------------------------------------- */
 
-/* Drops the run's demands whose work has not begun; with @all also those that run. Work that nobody else wants then
- * ends: queued work at once, running work with @all only. */
-static void drop_items(struct memo_runner *r, struct run *run, bool all) LOCKED
-{
-	struct run_item *next;
-	for (struct run_item *it = run->items; it != NULL; it = next) {
-		next = it->next;
-		/* the demand may have gone over to another call of the same name */
-		struct call *c = it->wait->state == WAIT_WAITING ? it->wait->call : it->call;
-		bool running = c->phase == CALL_DONE || memo_call_runs(c);
-		if (it->wait->state != WAIT_WAITING || (running && !all))
-			continue;
-		struct memo_wait *w = it->wait;
-		memo_call_detach(r, w);
-		w->state = WAIT_DROPPED;
-		w->call = NULL;
-		c->refs++;
-		memo_call_unref(r, c); /* the wait's */
-		memo_wait_release(w);
-		memo_wait_release(w);
-		MEMO_AUTO_FREE char *path = strdup(it->path);
-		struct run_seen *s = path == NULL ? NULL : memo_run_see(r, run, path, c->task->name);
-		if (s != NULL)
-			memo_run_outcome(r, run, s, running ? RUN_CANCELLED : RUN_NEVER, running ? "cancelled" : NULL);
-		item_free(r, it);
-		memo_call_give_up(r, c, all);
-		memo_call_unref(r, c);
-	}
-}
-
 static int end_early(struct memo_runner *r, const char *id, bool all, struct memo_err *err)
 {
 	memo_mutex_lock(&r->mu);
 	struct run *run = memo_run_find(r, id);
 	int code = 0;
-	if (run == NULL || run->phase != RUN_ACTIVE) {
+	if (run != NULL && run->phase == RUN_NEW) {
+		memo_map_remove(&r->runs, &run->link);
+		memo_run_unref(r, run);
+	} else if (run == NULL || run->phase != RUN_ACTIVE) {
 		code = memo_fail(err, -ENOENT, "run '%.40s' is not under way", id);
 	} else {
 		run->refs++;

@@ -30,6 +30,7 @@ struct run_seen {
 	bool demanded;
 	bool fixed;
 	bool dirty;                 /* its row has to be written */
+	bool fresh;                 /* @result was made or looked at since the run was started or retried */
 	bool timed;                 /* @seconds was read from the record */
 	struct memo_result *result; /* of this run: reused within it */
 	char *message;

@@ -300,6 +300,8 @@ int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool
 		*count_out = json_array_size(list);
 		memo_mutex_lock(&r->mu);
 		run->verify = verify;
+		for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL; l = memo_map_next(&run->seen, l))
+			MEMO_CONTAINER(l, struct run_seen, link)->fresh = false;
 		run->uid = uid;
 		memo_mutex_unlock(&r->mu);
 	}

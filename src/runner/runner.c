@@ -103,6 +103,7 @@ void memo_runner_close(struct memo_runner *r)
 		return;
 	memo_mutex_lock(&r->mu);
 	r->closing = true;
+	memo_local_end_runs(r->local);
 	end_everything(r);
 	while (r->live_calls != NULL || r->live_execs != NULL)
 		memo_cond_wait(&r->idle, &r->mu);
