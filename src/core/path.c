@@ -70,8 +70,9 @@ static int decode_bytes(const char *text, size_t len, struct memo_buf *b, struct
 			int low = len - i > 2 ? hex_digit(text[i + 2]) : -1;
 			if (high < 0 || low < 0)
 				return memo_fail(err, -EINVAL,
-						 "'%%' at byte %zu needs two hex digits after it; write "
+						 "'%s' at byte %zu: '%%' needs two hex digits after it; write "
 						 "a percent sign as %%25",
+						 memo_value_show(text + i, len - i < 3 ? len - i : 3).text,
 						 i + 1);
 			c = (char)(high * 16 + low);
 			i += 2;
