@@ -478,12 +478,18 @@ static void waits_for(struct memo_runner *r, const struct call *c, struct memo_b
 	} else if (c->phase == CALL_HASH) {
 		(void)memo_buf_puts(b, "is being looked up");
 	} else if (c->phase == CALL_UPSTREAM || c->phase == CALL_OBSERVED) {
+		/* by need, not by instance: a fan-out may wait for thousands */
 		const char *sep = "waits for ";
 		for (size_t i = 0; c->up != NULL && i < c->plan.ups && b->len < 200; i++) {
-			if (c->up[i].child == NULL)
+			size_t left = 0;
+			for (size_t k = 0; k < c->plan.ups; k++)
+				left += c->up[k].child != NULL && strcmp(c->plan.up[k].key, c->plan.up[i].key) == 0;
+			bool first = i == 0 || strcmp(c->plan.up[i - 1].key, c->plan.up[i].key) != 0;
+			if (left == 0 || !first)
 				continue;
-			(void)memo_buf_printf(b, "%s%s %s %s", sep, c->up[i].child->task->name,
-					      c->up[i].child->task->version, c->up[i].child->name);
+			(void)memo_buf_printf(b, "%s%s", sep, c->plan.up[i].task->name);
+			if (left > 1)
+				(void)memo_buf_printf(b, " (%zu left)", left);
 			sep = ", ";
 		}
 	}
