@@ -80,7 +80,7 @@ print(v)' "$1" "$2"; }
 }
 
 @test "a name that is too long is cut, stays unique, and still leads to its instance" {
-	long=$(printf 'a%.0s' $(seq 1 240))
+	long=$(printf 'a%.0s' $(seq 1 246))
 	printf 'who\n%sx\n%sy\n' "$long" "$long" >"$D/long.csv"
 	mem run hello --sheet "$D/long.csv" >"$D/out" 2>&1
 	run=$MNT/runs/$(id_in "$D/out")

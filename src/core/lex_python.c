@@ -116,6 +116,25 @@ static bool comment(struct memo_scan *x)
 	return true;
 }
 
+/* At a backslash. Where it stands alone on its line, or the next line is empty but for a comment, the versions' rules of
+ * indentation are at work. */
+static bool continuation(struct memo_scan *x)
+{
+	size_t before = x->at, behind = x->at + 2;
+	if (memo_lex_at(x, x->at + 1) != '\n')
+		return memo_lex_doubt(x, "a backslash outside of a string");
+	while (before > 0 && memo_lex_blank((unsigned char)x->text[before - 1]))
+		before--;
+	while (memo_lex_blank(memo_lex_at(x, behind)))
+		behind++;
+	unsigned char next = memo_lex_at(x, behind);
+	if (before == 0 || x->text[before - 1] == '\n' || next == '#' || next == '\n' || next == 0)
+		return memo_lex_doubt(x, "a continued line that is empty");
+	memo_lex_mark(x, x->at, x->at + 2, LEX_VERBATIM);
+	x->at += 2;
+	return true;
+}
+
 bool memo_lex_python(struct memo_scan *x)
 {
 	static const char *const none[] = { NULL };
@@ -131,10 +150,7 @@ bool memo_lex_python(struct memo_scan *x)
 		} else if (memo_lex_name(c) || c >= 0x80) {
 			fine = word(x);
 		} else if (c == '\\') {
-			if (memo_lex_at(x, x->at + 1) != '\n')
-				return memo_lex_doubt(x, "a backslash outside of a string");
-			memo_lex_mark(x, x->at, x->at + 2, LEX_VERBATIM);
-			x->at += 2;
+			fine = continuation(x);
 		} else {
 			x->at++;
 		}

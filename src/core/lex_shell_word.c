@@ -530,7 +530,7 @@ static bool expand_body(struct shell *s, const struct shell_here *h, size_t from
 static bool joins_delimiter(const struct memo_scan *x, const struct shell_here *h, size_t from, size_t to)
 {
 	size_t n = to - from;
-	return n < h->len && memcmp(x->text + from, x->text + h->word, n) == 0;
+	return n <= h->len && memcmp(x->text + from, x->text + h->word, n) == 0;
 }
 
 static bool body(struct shell *s, const struct shell_here *h)

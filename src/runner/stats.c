@@ -254,7 +254,10 @@ static int names_of(struct memo_stats *s, json_t *usage, const char ***out)
 	json_t *row;
 	if (names == NULL)
 		return -ENOMEM;
-	json_object_foreach(usage, name, row) names[n++] = name;
+	json_object_foreach(usage, name, row)
+	{
+		names[n++] = name;
+	}
 	qsort(names, n, sizeof *names, by_name);
 	*out = names;
 	return 0;

@@ -344,8 +344,10 @@ static int env_text(const json_t *env, struct memo_buf *b)
 {
 	const char *key;
 	json_t *v;
-	json_object_foreach((json_t *)(uintptr_t)env, key, v)(void)
-		memo_buf_printf(b, "%s=%s\n", key, json_is_string(v) ? json_string_value(v) : "?");
+	json_object_foreach((json_t *)(uintptr_t)env, key, v)
+	{
+		(void)memo_buf_printf(b, "%s=%s\n", key, json_is_string(v) ? json_string_value(v) : "?");
+	}
 	return memo_buf_error(b);
 }
 
@@ -416,8 +418,8 @@ static int diff_files(struct memo_store *s, const json_t *a, const json_t *b, st
 	size_t i;
 	json_t *e;
 	const json_t *old = json_object_get(a, "code");
-	const json_t *new = json_object_get(b, "code");
-	json_array_foreach((json_t *)(uintptr_t) new, i, e)
+	const json_t *now = json_object_get(b, "code");
+	json_array_foreach((json_t *)(uintptr_t)now, i, e)
 	{
 		const char *path = memo_json_string(e, "path", "");
 		if (r == 0 && out->len < MEMO_WHY_BYTES)
@@ -426,7 +428,7 @@ static int diff_files(struct memo_store *s, const json_t *a, const json_t *b, st
 	json_array_foreach((json_t *)(uintptr_t)old, i, e)
 	{
 		const char *path = memo_json_string(e, "path", "");
-		if (r == 0 && out->len < MEMO_WHY_BYTES && find(new, "path", path) == NULL)
+		if (r == 0 && out->len < MEMO_WHY_BYTES && find(now, "path", path) == NULL)
 			r = diff_file(s, path, e, NULL, out);
 	}
 	return r;
@@ -460,6 +462,24 @@ static void diff_member(const char *name, const json_t *a, const json_t *b, stru
 		(void)memo_buf_putc(out, '\n');
 }
 
+/* The fingerprint differs, but no text does. */
+static void put_unseen(const json_t *tools, struct memo_buf *out)
+{
+	size_t i;
+	json_t *e;
+	if (json_array_size(tools) == 0) {
+		(void)memo_buf_puts(
+			out, "no byte of it differs: its files are fingerprinted by another rule than before\n");
+		return;
+	}
+	(void)memo_buf_puts(out, "a program that the task lists in \"tools\" has changed:");
+	json_array_foreach((json_t *)(uintptr_t)tools, i, e)
+	{
+		(void)memo_buf_printf(out, " %s", memo_json_string(e, "name", "?"));
+	}
+	(void)memo_buf_putc(out, '\n');
+}
+
 int memo_why_code(struct memo_store *s, const struct memo_why_side *before, const struct memo_why_side *after,
 		  struct memo_buf *out)
 {
@@ -478,13 +498,7 @@ int memo_why_code(struct memo_store *s, const struct memo_why_side *before, cons
 	diff_member("output", a, b, out);
 	diff_member("script", a, b, out);
 	diff_tools(a, b, out);
-	if (r == 0 && (tools || out->len == start)) {
-		(void)memo_buf_puts(out, "a program that the task lists in \"tools\" has changed:");
-		size_t i;
-		json_t *e;
-		json_array_foreach(json_object_get(b, "tools"), i, e)(void)
-			memo_buf_printf(out, " %s", memo_json_string(e, "name", "?"));
-		(void)memo_buf_putc(out, '\n');
-	}
+	if (r == 0 && (tools || out->len == start))
+		put_unseen(json_object_get(b, "tools"), out);
 	return r < 0 ? r : memo_buf_error(out);
 }

@@ -312,6 +312,63 @@ static void test_input_file_by_content(void)
 	check_text("copy", c.data, "two\n");
 }
 
+/* A task whose code is a script, without a declared version. */
+static struct memo_task *add_script(const char *script)
+{
+	static const char text[] = "{\"memofs\":1,\"name\":\"commented\",\"script\":\"run.sh\"}";
+	struct memo_task *t = NULL;
+	struct memo_task *out = NULL;
+	struct memo_err err = { 0 };
+	enum memo_added added;
+	MEMO_AUTO_BUF struct memo_buf whole = { 0 };
+	(void)memo_buf_printf(&whole, "#!/bin/sh\n%s\n", script);
+	struct memo_code_file file = { "run.sh", whole.data, whole.len, true };
+	CHECK_INT(memo_task_parse(text, sizeof text - 1, "task.json", &t, &err), 0);
+	CHECK_INT(memo_store_register(store, t, &file, 1, false, &added, &out, NULL, &err), 0);
+	memo_task_unref(t);
+	return out;
+}
+
+static void check_count(const char *script, size_t want)
+{
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	(void)memo_buf_printf(&b, "echo run >>%s/commented.count\n%s", top, script);
+	memo_task_unref(add_script(memo_buf_str(&b)));
+	check_text("commented", "@default", "a\n");
+	CHECK_INT(lines("commented.count"), want);
+}
+
+static void test_comments(void)
+{
+	check_count("echo a", 1);
+	check_count("# a comment\n\necho a # another", 1);
+	check_count("echo 'a'", 2);
+	check_count("echo 'a' #SBATCH", 3);
+}
+
+/* The rules of a language have changed: the same bytes come to another fingerprint. */
+static void test_other_rules(void)
+{
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	(void)memo_buf_printf(&b, "echo run >>%s/ruled.count\necho a # b", top);
+	struct memo_task *t = add_script(memo_buf_str(&b));
+	check_text("commented", "@default", "a\n");
+	CHECK_STR(t->code[0].method, "shell");
+	t->code[0].number++;
+	t->fingerprint.byte[0] ^= 1;
+	check_text("commented", "@default", "a\n");
+	CHECK_INT(lines("ruled.count"), 1); /* found by its bytes */
+	memo_task_unref(t);
+	/* other bytes, though only in a comment: nothing tells that they produced it */
+	memo_buf_reset(&b);
+	(void)memo_buf_printf(&b, "echo run >>%s/ruled.count\necho a # c", top);
+	t = add_script(memo_buf_str(&b));
+	t->fingerprint.byte[0] ^= 2;
+	check_text("commented", "@default", "a\n");
+	CHECK_INT(lines("ruled.count"), 2);
+	memo_task_unref(t);
+}
+
 static void test_close_ends_running_work(void)
 {
 	struct asked a;
@@ -354,6 +411,8 @@ int main(int argc, char **argv)
 	RUN(test_peek_never_starts);
 	RUN(test_drop_and_cancel);
 	RUN(test_input_file_by_content);
+	RUN(test_comments);
+	RUN(test_other_rules);
 	RUN(test_close_ends_running_work);
 	memo_store_close(store);
 	CHECK_INT(memo_io_remove_tree(AT_FDCWD, top), 0);

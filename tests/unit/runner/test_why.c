@@ -3,6 +3,8 @@
 
 #include "runner/why.h"
 
+#include <sys/stat.h>
+
 static void why(const char *task, const char *version, const char *component, struct memo_buf *out)
 {
 	struct memo_task *t = NULL;
@@ -165,6 +167,27 @@ static void test_file(void)
 	begins(&b, "miss: it cannot be executed as it stands: inputs.f: ");
 }
 
+/* The name means the failure by now; what it meant before is still known. */
+static void test_file_that_fails(void)
+{
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	MEMO_AUTO_BUF struct memo_buf c = { 0 };
+	MEMO_AUTO_FREE char *path = memo_io_join(top, "frail.txt");
+	add("{\"memofs\":1,\"name\":\"frail\",\"version\":\"1\",\"inputs\":{\"f\":{\"type\":\"File\"}},"
+	    "\"command\":[\"grep\",\"one\",\"{inputs.f}\"]}");
+	(void)memo_buf_puts(&c, "f=");
+	encode(&c, path);
+	write_file("frail.txt", "one\n");
+	CHECK_INT(demand("frail", NULL, c.data, 0), 0);
+	write_file("frail.txt", "two\n");
+	(void)usleep(50000);
+	CHECK_INT(demand("frail", NULL, c.data, 0), -EIO);
+	why("frail", NULL, c.data, &b);
+	begins(&b, "miss: the last execution failed, 20");
+	HAS(&b, "executed 20");
+	HAS(&b, "  inputs.f: frail.txt (2c8b08da5ce6) -> frail.txt (27dd8ed44a83)\n");
+}
+
 /* ---- upstream ---- */
 
 static void add_index(const char *version, const char *word)
@@ -290,6 +313,32 @@ static void test_code(void)
 	add("{\"memofs\":1,\"name\":\"cmd\",\"command\":[\"sh\",\"-c\",\"echo one\\necho three\"]}");
 	why("cmd", NULL, "@default", &b);
 	HAS(&b, "--- command\n+++ command\n@@ -1,4 +1,4 @@\n sh\n -c\n echo one\n-echo two\n+echo three\n");
+}
+
+static void test_tool(void)
+{
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	MEMO_AUTO_BUF struct memo_buf path = { 0 };
+	MEMO_AUTO_FREE char *tool = memo_io_join(top, "mytool");
+	(void)memo_buf_printf(&path, "%s:/usr/bin:/bin", top);
+	CHECK_INT(memo_store_config_set(store, "path", path.data, NULL), 0);
+	write_file("mytool", "#!/bin/sh\necho one\n");
+	CHECK_INT(chmod(tool, 0755), 0);
+	add("{\"memofs\":1,\"name\":\"tooled\",\"tools\":[\"mytool\"],\"command\":[\"true\"]}");
+	CHECK_INT(demand("tooled", NULL, "@default", 0), 0);
+	(void)usleep(50000);
+	write_file("mytool", "#!/bin/sh\necho two\n");
+	CHECK_INT(chmod(tool, 0755), 0);
+	(void)usleep(50000);
+	why("tooled", NULL, "@default", &b);
+	begins(&b, "miss: it cannot be told without reading tool mytool (");
+	struct memo_digest d;
+	CHECK_INT(memo_store_digest(store, tool, false, &d, NULL), 0);
+	why("tooled", NULL, "@default", &b);
+	begins(&b, "miss: nothing was executed");
+	HAS(&b, "  code: ");
+	HAS(&b, "a program that the task lists in \"tools\" has changed: mytool\n");
+	CHECK_INT(memo_store_config_set(store, "path", "", NULL), 0);
 }
 
 /* ---- bounds ---- */
@@ -457,10 +506,12 @@ int main(int argc, char **argv)
 	RUN(test_failed);
 	RUN(test_forgotten);
 	RUN(test_file);
+	RUN(test_file_that_fails);
 	RUN(test_upstream);
 	RUN(test_same_identity_other_bytes);
 	RUN(test_fan_out);
 	RUN(test_code);
+	RUN(test_tool);
 	RUN(test_never_computes);
 	RUN(test_many_instances);
 	return fixture_close();
