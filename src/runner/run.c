@@ -100,10 +100,11 @@ struct run *memo_run_alloc(void)
 
 json_t *memo_run_json(const struct run *run)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:O, s:I, s:I}", "run", run->id, "state",
+	return json_pack("{s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:O, s:I, s:I, s:o, s:f, s:f}", "run", run->id, "state",
 			 memo_run_state_text(run), "created", (json_int_t)run->created_ns, "ended", (json_int_t)run->ended_ns,
 			 "force", run->force, "verify", run->verify, "keep_going", run->keep_going, "cancelled", run->cancelled,
-			 "force_tasks", run->force_tasks, "uid", (json_int_t)run->uid, "total", (json_int_t)run->total);
+			 "force_tasks", run->force_tasks, "uid", (json_int_t)run->uid, "total", (json_int_t)run->total,
+			 "counts", memo_run_counts(run->count), "seconds", run->seconds, "seconds_saved", run->saved);
 }
 
 /* "20261121-235501-k3x9": sorts by age, to about a millisecond; the last two letters keep runs apart. */

@@ -109,6 +109,7 @@ void memo_run_discard(struct memo_runner *r, struct run *run); /* unref, taking 
 /* From NEW or OVER to ACTIVE, recorded, fed. */
 MEMO_MUST int memo_run_begin(struct memo_runner *r, struct run *run, struct memo_err *err);
 json_t *memo_run_json(const struct run *run);
+json_t *memo_run_counts(const uint64_t count[RUN_OUTCOMES]); /* run_view.c */
 const char *memo_run_state_text(const struct run *run);
 
 /* run_retry.c: the run in memory, loaded when it is not; a reference. */

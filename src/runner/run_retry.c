@@ -29,6 +29,8 @@ static int load(struct memo_runner *r, const char *id, struct run **out, struct 
 	run->created_ns = memo_json_int(j, "created", 0);
 	run->ended_ns = memo_json_int(j, "ended", 0);
 	run->total = (uint64_t)memo_json_int(j, "total", 0);
+	run->seconds = json_number_value(json_object_get(j, "seconds"));
+	run->saved = json_number_value(json_object_get(j, "seconds_saved"));
 	run->phase = RUN_OVER;
 	if (json_is_array(json_object_get(j, "force_tasks"))) {
 		json_decref(run->force_tasks);

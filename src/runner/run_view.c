@@ -23,7 +23,7 @@ static json_t *time_json(int64_t ns)
 	return json_string(text);
 }
 
-static json_t *counts_json(const uint64_t count[RUN_OUTCOMES])
+json_t *memo_run_counts(const uint64_t count[RUN_OUTCOMES])
 {
 	json_t *j = json_object();
 	for (unsigned i = 0; i < RUN_OUTCOMES; i++) {
@@ -95,7 +95,7 @@ static json_t *head_json(const json_t *stored, const uint64_t count[RUN_OUTCOMES
 	if (code == 0)
 		code = memo_json_set(j, "ended", time_json(memo_json_int(stored, "ended", 0)));
 	if (code == 0)
-		code = memo_json_set(j, "counts", counts_json(count));
+		code = memo_json_set(j, "counts", memo_run_counts(count));
 	if (code < 0) {
 		json_decref(j);
 		return NULL;
@@ -123,6 +123,19 @@ static json_t *live_status(struct memo_runner *r, const struct run *run, uint64_
 		return NULL;
 	}
 	return j;
+}
+
+/* What was written when the run ended. False: it has not, or not by this version. */
+static bool stored_counts(const json_t *stored, uint64_t count[RUN_OUTCOMES], double *seconds, double *saved)
+{
+	const json_t *c = json_object_get(stored, "counts");
+	if (!json_is_object(c) || memo_json_int(stored, "ended", 0) == 0)
+		return false;
+	for (unsigned i = 0; i < RUN_OUTCOMES; i++)
+		count[i] = (uint64_t)memo_json_int(c, memo_run_outcome_text[i], 0);
+	*seconds = json_number_value(json_object_get(stored, "seconds"));
+	*saved = json_number_value(json_object_get(stored, "seconds_saved"));
+	return true;
 }
 
 /* Counts of a run that is not in memory: one pass over its rows. */
@@ -160,7 +173,7 @@ static int stored_status(struct memo_runner *r, const char *id, json_t **out, st
 	double seconds = 0;
 	double saved = 0;
 	int code = memo_store_run_get(r->store, id, &stored, err);
-	if (code == 0)
+	if (code == 0 && !stored_counts(stored, count, &seconds, &saved))
 		code = count_rows(r, id, count, &seconds, &saved, err);
 	if (code < 0)
 		return code;
