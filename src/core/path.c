@@ -72,8 +72,7 @@ static int decode_bytes(const char *text, size_t len, struct memo_buf *b, struct
 				return memo_fail(err, -EINVAL,
 						 "'%s' at byte %zu: '%%' needs two hex digits after it; write "
 						 "a percent sign as %%25",
-						 memo_value_show(text + i, len - i < 3 ? len - i : 3).text,
-						 i + 1);
+						 memo_value_show(text + i, len - i < 3 ? len - i : 3).text, i + 1);
 			c = (char)(high * 16 + low);
 			i += 2;
 		}

@@ -185,7 +185,8 @@ void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
 		/* That an external path is still there cannot be told from what the kernel holds; a pool thread looks. */
 		if (c->op == MEMO_CALL_READLINK && o != NULL && !owner->once && atomic_load(&owner->demandable))
 			memo_park_demand(fs, c, o, NULL,
-					 MEMO_DEMAND_CHECK | (owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : 0u));
+					 MEMO_DEMAND_CHECK |
+						 (owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : 0u));
 		else
 			memo_call_serve(fs, c, NULL);
 		return;

@@ -54,7 +54,8 @@ void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct mem
 
 /* Calls of a run are its own: they carry its options. What they execute is shared with everyone (exec.c). @kind keeps
  * calls apart that must not end alike: those that may execute, and those that may not. */
-static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name, char kind, struct run *run)
+static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name, char kind,
+			     struct run *run)
 {
 	const char *owner = run != NULL ? memo_run_id(run) : "";
 	struct call *c = calloc(1, sizeof *c);
@@ -409,8 +410,8 @@ static void demand_upstream(struct memo_runner *r, struct call *c, char **names)
 	for (size_t i = 0; i < c->plan.ups; i++) {
 		struct call *child;
 		struct memo_dep_up *u = &c->plan.up[i];
-		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, c->run, &child,
-					 &err);
+		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, c->run,
+					 &child, &err);
 		if (code == 0)
 			code = memo_call_edge(r, &c->up[i], c, child);
 		if (code == -EDEADLK)

@@ -75,7 +75,8 @@ static bool run_decides(struct memo_runner *r, struct call *c, struct memo_resul
 
 /* A hit that must be looked at: in a run that verifies, and an external result always, since it lives outside the store and
  * may go away by itself. What does not pass is lost: -ENOENT, a miss. */
-static int look_at(struct memo_runner *r, struct call *c, struct memo_result **res, bool verify, struct memo_err *err)
+static int look_at(struct memo_runner *r, struct call *c, struct memo_result **res, bool verify,
+		   struct memo_err *err)
 {
 	struct memo_err why = { 0 };
 	int code = 0;

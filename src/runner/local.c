@@ -25,12 +25,12 @@ struct child {
 	void *tag;
 	char *attempt;
 	void (*started)(void *arg, void *tag, pid_t pid);
-	pid_t pid;        /* 0: not started yet */
+	pid_t pid; /* 0: not started yet */
 	int pidfd;
-	bool cancel;      /* guarded by mu */
+	bool cancel; /* guarded by mu */
 	bool synchronous; /* its tag is a struct synchronous */
-	bool asked;       /* SIGTERM was sent; the executor's thread only */
-	int64_t kill_ns;  /* when to send SIGKILL */
+	bool asked; /* SIGTERM was sent; the executor's thread only */
+	int64_t kill_ns; /* when to send SIGKILL */
 };
 
 struct memo_local {
@@ -41,8 +41,8 @@ struct memo_local {
 	pthread_t thread;
 	int wake;
 	struct child *list; /* guarded by mu; entries are freed by the executor's thread */
-	bool closing;       /* guarded by mu */
-	bool no_runs;       /* guarded by mu */
+	bool closing; /* guarded by mu */
+	bool no_runs; /* guarded by mu */
 	struct memo_cond ended; /* a synchronous child is gone */
 };
 
@@ -258,7 +258,8 @@ static void *run(void *arg)
 			if (fds[i].revents == 0)
 				continue;
 			siginfo_t si;
-			while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)kids[i]->pidfd, &si, WEXITED) < 0 && errno == EINTR)
+			while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)kids[i]->pidfd, &si, WEXITED) < 0 &&
+			       errno == EINTR)
 				continue;
 			finish(l, kids[i], 0);
 		}
@@ -268,7 +269,8 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int memo_local_open(const char *worker, memo_done_fn *done, void *arg, struct memo_local **out, struct memo_err *err)
+int memo_local_open(const char *worker, memo_done_fn *done, void *arg, struct memo_local **out,
+		    struct memo_err *err)
 {
 	if (access(worker, X_OK) < 0)
 		return memo_fail(err, memo_errno(), "the worker program '%s' cannot be run: %s", worker,
@@ -314,8 +316,8 @@ void memo_local_close(struct memo_local *l)
 	free(l);
 }
 
-static int start(struct memo_local *l, const char *attempt, void *tag, void (*started)(void *arg, void *tag, pid_t pid),
-		 bool synchronous)
+static int start(struct memo_local *l, const char *attempt, void *tag,
+		 void (*started)(void *arg, void *tag, pid_t pid), bool synchronous)
 {
 	struct child *c = calloc(1, sizeof *c);
 	if (c == NULL)

@@ -13,7 +13,7 @@
 
 const char *const memo_run_outcome_text[RUN_OUTCOMES] = {
 	[RUN_WAITING] = "waiting",   [RUN_RUNNING] = "running", [RUN_REUSED] = "reused",
-	[RUN_EXECUTED] = "executed", [RUN_FAILED] = "failed",   [RUN_CANCELLED] = "cancelled",
+	[RUN_EXECUTED] = "executed", [RUN_FAILED] = "failed",	[RUN_CANCELLED] = "cancelled",
 	[RUN_NEVER] = "never",
 };
 
@@ -100,11 +100,12 @@ struct run *memo_run_alloc(void)
 
 json_t *memo_run_json(const struct run *run)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:O, s:I, s:I, s:o, s:f, s:f}", "run", run->id, "state",
-			 memo_run_state_text(run), "created", (json_int_t)run->created_ns, "ended", (json_int_t)run->ended_ns,
-			 "force", run->force, "verify", run->verify, "keep_going", run->keep_going, "cancelled", run->cancelled,
-			 "force_tasks", run->force_tasks, "uid", (json_int_t)run->uid, "total", (json_int_t)run->total,
-			 "counts", memo_run_counts(run->count), "seconds", run->seconds, "seconds_saved", run->saved);
+	return json_pack("{s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:O, s:I, s:I, s:o, s:f, s:f}", "run", run->id,
+			 "state", memo_run_state_text(run), "created", (json_int_t)run->created_ns, "ended",
+			 (json_int_t)run->ended_ns, "force", run->force, "verify", run->verify, "keep_going",
+			 run->keep_going, "cancelled", run->cancelled, "force_tasks", run->force_tasks, "uid",
+			 (json_int_t)run->uid, "total", (json_int_t)run->total, "counts",
+			 memo_run_counts(run->count), "seconds", run->seconds, "seconds_saved", run->saved);
 }
 
 /* "20261121-235501-k3x9": sorts by age, to about a millisecond; the last two letters keep runs apart. */
@@ -176,8 +177,9 @@ int memo_run_new(struct memo_runner *r, const struct memo_run_options *o, char *
 	}
 	if (code < 0) {
 		memo_run_discard(r, run);
-		return err != NULL && err->code < 0 ? err->code : memo_fail(err, code, "the run cannot be made: %s",
-									    memo_strerror(code));
+		return err != NULL && err->code < 0
+			       ? err->code
+			       : memo_fail(err, code, "the run cannot be made: %s", memo_strerror(code));
 	}
 	memcpy(id_out, run->id, sizeof run->id);
 	return 0;
@@ -282,7 +284,8 @@ static bool is_open(enum run_outcome o)
 	return o == RUN_WAITING || o == RUN_RUNNING;
 }
 
-void memo_run_outcome(struct memo_runner *r, struct run *run, struct run_seen *s, enum run_outcome to, const char *message)
+void memo_run_outcome(struct memo_runner *r, struct run *run, struct run_seen *s, enum run_outcome to,
+		      const char *message)
 {
 	/* what was executed in this run stays so when the run meets it again */
 	if (s->outcome == to || (s->outcome == RUN_EXECUTED && to == RUN_REUSED))
@@ -332,7 +335,8 @@ bool memo_run_forces(const struct run *run, const struct memo_task *t)
 		return true;
 	size_t i;
 	json_t *e;
-	json_array_foreach(run->force_tasks, i, e) {
+	json_array_foreach(run->force_tasks, i, e)
+	{
 		if (strcmp(json_string_value(e), t->name) == 0)
 			return true;
 	}
@@ -412,7 +416,8 @@ int memo_run_begin(struct memo_runner *r, struct run *run, struct memo_err *err)
 	}
 	memo_mutex_unlock(&r->mu);
 	if (code < 0)
-		return memo_fail(err, code, code == -EBUSY ? "run '%s' is under way" : "run '%s': memofs is ending", run->id);
+		return memo_fail(err, code, code == -EBUSY ? "run '%s' is under way" : "run '%s': memofs is ending",
+				 run->id);
 	code = memo_run_flush(r, run, true);
 	memo_mutex_lock(&r->mu);
 	if (code < 0) {

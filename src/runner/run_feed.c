@@ -16,8 +16,9 @@ static json_t *row_json(const struct run_seen *s)
 {
 	char id[MEMO_HEX_SIZE];
 	char hash[MEMO_HEX_SIZE];
-	json_t *j = json_pack("{s:s, s:b, s:b, s:s, s:f, s:s?}", "task", s->task, "demanded", s->demanded, "fixed", s->fixed,
-			      "outcome", memo_run_outcome_text[s->outcome], "seconds", s->seconds, "message", s->message);
+	json_t *j = json_pack("{s:s, s:b, s:b, s:s, s:f, s:s?}", "task", s->task, "demanded", s->demanded, "fixed",
+			      s->fixed, "outcome", memo_run_outcome_text[s->outcome], "seconds", s->seconds,
+			      "message", s->message);
 	if (j != NULL && s->result != NULL &&
 	    (memo_json_set(j, "identity", json_string(memo_id_hex(&s->result->identity, id))) < 0 ||
 	     memo_json_set(j, "hash", json_string(memo_id_hex(&s->result->hash, hash))) < 0)) {
@@ -90,7 +91,8 @@ int memo_run_flush(struct memo_runner *r, struct run *run, bool whole)
 		const char *path;
 		json_t *row;
 		memo_mutex_lock(&r->mu);
-		json_object_foreach(rows, path, row) {
+		json_object_foreach(rows, path, row)
+		{
 			struct memo_map_link *l = memo_map_get(&run->seen, path, strlen(path));
 			struct run_seen *s = l == NULL ? NULL : MEMO_CONTAINER(l, struct run_seen, link);
 			if (s != NULL && !s->dirty) {
@@ -142,7 +144,8 @@ static void drop_items(struct memo_runner *r, struct run *run, bool all) LOCKED
 		MEMO_AUTO_FREE char *path = strdup(it->path);
 		struct run_seen *s = path == NULL ? NULL : memo_run_see(r, run, path, c->task->name);
 		if (s != NULL)
-			memo_run_outcome(r, run, s, running ? RUN_CANCELLED : RUN_NEVER, running ? "cancelled" : NULL);
+			memo_run_outcome(r, run, s, running ? RUN_CANCELLED : RUN_NEVER,
+					 running ? "cancelled" : NULL);
 		item_free(r, it);
 		memo_call_give_up(r, c, all);
 		memo_call_unref(r, c);
@@ -169,7 +172,8 @@ static void answered(void *arg, int code, struct memo_result *res, const struct 
 	memo_mutex_unlock(&r->mu);
 }
 
-static void note_failure(struct memo_runner *r, struct run *run, const char *path, const struct memo_err *err) LOCKED
+static void note_failure(struct memo_runner *r, struct run *run, const char *path,
+			 const struct memo_err *err) LOCKED
 {
 	struct run_seen *s = memo_run_see(r, run, path, "");
 	if (s != NULL)
@@ -179,14 +183,16 @@ static void note_failure(struct memo_runner *r, struct run *run, const char *pat
 }
 
 /* One demand of the run. @name: the component of its path. */
-static void demand(struct memo_runner *r, struct run *run, const char *path, struct memo_task *t, const json_t *inputs,
-		   const char *name) LOCKED
+static void demand(struct memo_runner *r, struct run *run, const char *path, struct memo_task *t,
+		   const json_t *inputs, const char *name) LOCKED
 {
 	struct memo_err err = { 0 };
 	struct run_item *it = calloc(1, sizeof *it);
 	struct memo_wait *w = calloc(1, sizeof *w);
 	struct call *c = NULL;
-	int code = it == NULL || w == NULL || (it->path = strdup(path)) == NULL ? memo_fail(&err, -ENOMEM, "out of memory") : 0;
+	int code = it == NULL || w == NULL || (it->path = strdup(path)) == NULL
+			   ? memo_fail(&err, -ENOMEM, "out of memory")
+			   : 0;
 	if (code == 0)
 		code = memo_call_get(r, t, inputs, name, 0, 0, true, run, &c, &err);
 	if (code == 0) {
@@ -256,7 +262,8 @@ static int feed_chunk(struct memo_runner *r, struct run *run, bool *end)
 	*end = json_array_size(rows) == 0;
 	size_t i;
 	json_t *e;
-	json_array_foreach(rows, i, e) {
+	json_array_foreach(rows, i, e)
+	{
 		const char *path = memo_json_string(e, "path", "");
 		memo_mutex_lock(&r->mu);
 		bool full = run->in_flight >= MEMO_RUN_WINDOW || run->stopping || r->closing;
@@ -280,7 +287,8 @@ static int feed_chunk(struct memo_runner *r, struct run *run, bool *end)
 /* What waits still when nothing is in flight any more was never started. */
 static void end_run(struct memo_runner *r, struct run *run) LOCKED
 {
-	for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL; l = memo_map_next(&run->seen, l)) {
+	for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL;
+	     l = memo_map_next(&run->seen, l)) {
 		struct run_seen *s = MEMO_CONTAINER(l, struct run_seen, link);
 		if (s->outcome == RUN_WAITING || s->outcome == RUN_RUNNING)
 			memo_run_outcome(r, run, s, RUN_NEVER, NULL);

@@ -78,8 +78,9 @@ static json_t *changes_json(const struct run *run, uint64_t since)
 		const struct run_change *c = &run->change[seq % MEMO_RUN_CHANGES];
 		if (c->seq != seq || c->path == NULL)
 			continue;
-		json_t *j = json_pack("{s:I, s:s, s:s, s:f, s:s?}", "seq", (json_int_t)seq, "path", c->path, "outcome",
-				      memo_run_outcome_text[c->outcome], "seconds", c->seconds, "message", c->message);
+		json_t *j = json_pack("{s:I, s:s, s:s, s:f, s:s?}", "seq", (json_int_t)seq, "path", c->path,
+				      "outcome", memo_run_outcome_text[c->outcome], "seconds", c->seconds,
+				      "message", c->message);
 		if (memo_json_push(list, j) < 0) {
 			json_decref(list);
 			return NULL;
@@ -139,8 +140,8 @@ static bool stored_counts(const json_t *stored, uint64_t count[RUN_OUTCOMES], do
 }
 
 /* Counts of a run that is not in memory: one pass over its rows. */
-static int count_rows(struct memo_runner *r, const char *id, uint64_t count[RUN_OUTCOMES], double *seconds, double *saved,
-		      struct memo_err *err)
+static int count_rows(struct memo_runner *r, const char *id, uint64_t count[RUN_OUTCOMES], double *seconds,
+		      double *saved, struct memo_err *err)
 {
 	MEMO_AUTO_FREE char *after = NULL;
 	for (;;) {
@@ -151,7 +152,8 @@ static int count_rows(struct memo_runner *r, const char *id, uint64_t count[RUN_
 			return code;
 		size_t i;
 		json_t *e;
-		json_array_foreach(rows, i, e) {
+		json_array_foreach(rows, i, e)
+		{
 			const json_t *row = json_object_get(e, "row");
 			enum run_outcome o = memo_run_outcome_parse(memo_json_string(row, "outcome", ""));
 			double s = json_number_value(json_object_get(row, "seconds"));
@@ -178,8 +180,8 @@ static int stored_status(struct memo_runner *r, const char *id, json_t **out, st
 	if (code < 0)
 		return code;
 	json_t *j = head_json(stored, count);
-	json_t *rest = json_pack("{s:f, s:f, s:n, s:[], s:[], s:i}", "seconds", seconds, "seconds_saved", saved, "left_seconds",
-				 "running", "changes", "next", 0);
+	json_t *rest = json_pack("{s:f, s:f, s:n, s:[], s:[], s:i}", "seconds", seconds, "seconds_saved", saved,
+				 "left_seconds", "running", "changes", "next", 0);
 	if (j == NULL || rest == NULL || json_object_update(j, rest) < 0) {
 		json_decref(j);
 		json_decref(rest);
@@ -212,7 +214,8 @@ int memo_run_list(struct memo_runner *r, json_t **out, struct memo_err *err)
 	int code = memo_store_run_ids(r->store, &ids, err);
 	for (size_t i = json_array_size(ids); i > 0 && code == 0; i--) {
 		json_t *status = NULL;
-		code = memo_run_status(r, json_string_value(json_array_get(ids, i - 1)), UINT64_MAX - 1, &status, err);
+		code = memo_run_status(r, json_string_value(json_array_get(ids, i - 1)), UINT64_MAX - 1, &status,
+				       err);
 		if (code < 0)
 			break;
 		(void)json_object_del(status, "running");
@@ -239,7 +242,8 @@ static int refresh(struct memo_runner *r, const char *id, const char *path, json
 		char hex[MEMO_HEX_SIZE];
 		code = memo_json_set(row, "outcome", json_string(memo_run_outcome_text[s->outcome]));
 		if (code == 0)
-			code = memo_json_set(row, "message", s->message != NULL ? json_string(s->message) : json_null());
+			code = memo_json_set(row, "message",
+					     s->message != NULL ? json_string(s->message) : json_null());
 		if (code == 0 && s->result != NULL)
 			code = memo_json_set(row, "identity", json_string(memo_id_hex(&s->result->identity, hex)));
 	}
@@ -259,7 +263,8 @@ static int name_parts(json_t *row, const char *path)
 	return code;
 }
 
-int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size_t limit, json_t **out, struct memo_err *err)
+int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size_t limit, json_t **out,
+		  struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *stored = NULL;
 	MEMO_AUTO_JSON json_t *rows = NULL;
@@ -269,7 +274,8 @@ int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size
 		code = memo_store_run_rows(r->store, id, after, limit, &rows, err);
 	size_t i;
 	json_t *e;
-	json_array_foreach(rows, i, e) {
+	json_array_foreach(rows, i, e)
+	{
 		const char *path = memo_json_string(e, "path", "");
 		json_t *row = json_copy(json_object_get(e, "row"));
 		if (code == 0)
@@ -300,8 +306,8 @@ int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size
 static const char *colour(const char *outcome)
 {
 	static const char *const table[][2] = {
-		{ "reused", "palegreen" },    { "executed", "lightskyblue" }, { "running", "gold" },
-		{ "failed", "salmon" },	      { "cancelled", "plum" },	      { "waiting", "white" },
+		{ "reused", "palegreen" }, { "executed", "lightskyblue" }, { "running", "gold" },
+		{ "failed", "salmon" },	   { "cancelled", "plum" },	   { "waiting", "white" },
 		{ "never", "lightgrey" },
 	};
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -381,7 +387,8 @@ int memo_run_graph(struct memo_runner *r, const char *id, struct memo_buf *out, 
 			break;
 		size_t i;
 		json_t *e;
-		json_array_foreach(rows, i, e) {
+		json_array_foreach(rows, i, e)
+		{
 			node_text(out, e);
 			edges_text(r, out, memo_json_string(e, "path", ""));
 		}
