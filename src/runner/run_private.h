@@ -83,6 +83,7 @@ struct run {
 	struct run_pace *paces;
 	struct run_change *change; /* a ring of MEMO_RUN_CHANGES */
 	uint64_t changes; /* the last seq */
+	uint64_t before; /* changes up to this one are of earlier tries */
 	char *after; /* the feed's place */
 	bool fed, feeding, again; /* again: the feed was asked for while it ran */
 	size_t in_flight;

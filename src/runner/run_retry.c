@@ -275,6 +275,8 @@ int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool
 	memo_mutex_lock(&r->mu);
 	if (run->phase != RUN_OVER)
 		code = memo_fail(err, -EBUSY, "run '%s' is under way; wait for it, or memofs cancel %s", id, id);
+	if (code == 0)
+		run->before = run->changes; /* who follows the retry sees the retry */
 	MEMO_AUTO_JSON json_t *list = code == 0 ? list_retry(run, task) : NULL;
 	MEMO_AUTO_JSON json_t *failed = json_array();
 	for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL && failed != NULL;

@@ -74,6 +74,8 @@ static json_t *changes_json(const struct run *run, uint64_t since)
 {
 	json_t *list = json_array();
 	uint64_t first = run->changes >= MEMO_RUN_CHANGES ? run->changes - MEMO_RUN_CHANGES + 1 : 1;
+	if (first <= run->before)
+		first = run->before + 1;
 	for (uint64_t seq = since + 1 > first ? since + 1 : first; seq <= run->changes; seq++) {
 		const struct run_change *c = &run->change[seq % MEMO_RUN_CHANGES];
 		if (c->seq != seq || c->path == NULL)
