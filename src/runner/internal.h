@@ -276,6 +276,10 @@ bool memo_call_runs(const struct call *c);
 void memo_call_give_up(struct memo_runner *r, struct call *c, bool all) LOCKED;
 enum memo_state memo_call_state(const struct call *c);
 
+/* runner.c: the call in flight for an instance after @after (NULL: the first), not counting those that only look; borrowed */
+struct call *memo_call_find(struct memo_runner *r, const struct memo_task *t, const char *name,
+			    const struct call *after) LOCKED;
+
 /* call_look.c: steps of a call */
 void memo_call_identify(struct memo_runner *r, void *arg);
 void memo_call_check(struct memo_runner *r, void *arg);
