@@ -27,6 +27,9 @@ const char *memo_json_string(const json_t *o, const char *key, const char *fallb
 int64_t memo_json_int(const json_t *o, const char *key, int64_t fallback);
 bool memo_json_bool(const json_t *o, const char *key, bool fallback);
 
+/* What a value is, for messages: "an object", "a whole number" ... */
+const char *memo_json_kind(const json_t *v);
+
 /* json_object_set_new that reports out of memory; takes the reference of @v in any case (NULL: -ENOMEM). */
 MEMO_MUST int memo_json_set(json_t *o, const char *key, json_t *v);
 MEMO_MUST int memo_json_push(json_t *a, json_t *v);

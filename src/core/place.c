@@ -1,4 +1,5 @@
 #include "place.h"
+#include "base/json.h"
 #include "base/buf.h"
 #include "nearest.h"
 
@@ -98,28 +99,6 @@ int memo_place_pass(const struct memo_place *at, int r)
 	return r;
 }
 
-static const char *kind_text(const json_t *v)
-{
-	switch (json_typeof(v)) {
-	case JSON_OBJECT:
-		return "an object";
-	case JSON_ARRAY:
-		return "an array";
-	case JSON_STRING:
-		return "a string";
-	case JSON_INTEGER:
-		return "a whole number";
-	case JSON_REAL:
-		return "a number with a fraction or exponent";
-	case JSON_TRUE:
-	case JSON_FALSE:
-		return "a boolean";
-	case JSON_NULL:
-		break;
-	}
-	return "null";
-}
-
 static int refuse_key(const struct memo_place *at, const char *key, const char *const *known)
 {
 	struct memo_nearest n = { .word = key };
@@ -142,7 +121,7 @@ int memo_place_object(const struct memo_place *at, const json_t *o, const char *
 	json_t *v;
 
 	if (!json_is_object(o))
-		return memo_place_refuse(at, "must be an object in braces, not %s", kind_text(o));
+		return memo_place_refuse(at, "must be an object in braces, not %s", memo_json_kind(o));
 	if (known == NULL)
 		return 0;
 	json_object_foreach((json_t *)o, key, v)
@@ -164,7 +143,7 @@ int memo_place_string(const struct memo_place *at, const json_t *o, const char *
 	if (v == NULL)
 		return 0;
 	if (!json_is_string(v))
-		return memo_place_refuse(&here, "must be a string in quotes, not %s", kind_text(v));
+		return memo_place_refuse(&here, "must be a string in quotes, not %s", memo_json_kind(v));
 	*out = json_string_value(v);
 	return 0;
 }
@@ -177,7 +156,7 @@ int memo_place_bool(const struct memo_place *at, const json_t *o, const char *ke
 	if (v == NULL)
 		return 0;
 	if (!json_is_boolean(v))
-		return memo_place_refuse(&here, "must be true or false, not %s", kind_text(v));
+		return memo_place_refuse(&here, "must be true or false, not %s", memo_json_kind(v));
 	*out = json_is_true(v);
 	return 0;
 }
@@ -191,7 +170,7 @@ int memo_place_int(const struct memo_place *at, const json_t *o, const char *key
 	if (v == NULL)
 		return 0;
 	if (!json_is_integer(v))
-		return memo_place_refuse(&here, "must be a whole number, not %s", kind_text(v));
+		return memo_place_refuse(&here, "must be a whole number, not %s", memo_json_kind(v));
 	int64_t n = json_integer_value(v);
 	if (n < least || n > most)
 		return memo_place_refuse(&here, "%" PRId64 " is out of range; use %" PRId64 " to %" PRId64, n,
@@ -209,7 +188,8 @@ int memo_place_strings(const struct memo_place *at, const json_t *o, const char 
 	if (v == NULL)
 		return 0;
 	if (!json_is_array(v))
-		return memo_place_refuse(&here, "must be an array of strings in brackets, not %s", kind_text(v));
+		return memo_place_refuse(&here, "must be an array of strings in brackets, not %s",
+					 memo_json_kind(v));
 	size_t n = json_array_size(v);
 	if (n == 0)
 		return memo_place_refuse(&here, "is empty; name something, or leave the key out");
@@ -223,7 +203,7 @@ int memo_place_strings(const struct memo_place *at, const json_t *o, const char 
 		const json_t *e = json_array_get(v, i);
 		struct memo_place each = memo_place_index(&here, i);
 		if (!json_is_string(e))
-			return memo_place_refuse(&each, "must be a string in quotes, not %s", kind_text(e));
+			return memo_place_refuse(&each, "must be a string in quotes, not %s", memo_json_kind(e));
 		list[i] = strdup(json_string_value(e));
 		if (list[i] == NULL)
 			return memo_place_nomem(&each);

@@ -440,31 +440,9 @@ int memo_value_from_text(const struct memo_input *in, const char *text, size_t l
 	return string_value(in, text, len, out, err);
 }
 
-static const char *json_kind(const json_t *j)
-{
-	switch (json_typeof(j)) {
-	case JSON_OBJECT:
-		return "an object";
-	case JSON_ARRAY:
-		return "an array";
-	case JSON_STRING:
-		return "a string";
-	case JSON_INTEGER:
-		return "a whole number";
-	case JSON_REAL:
-		return "a number with a fraction or exponent";
-	case JSON_TRUE:
-	case JSON_FALSE:
-		return "a boolean";
-	case JSON_NULL:
-		break;
-	}
-	return "null";
-}
-
 static int fail_kind(const struct memo_input *in, const json_t *j, const char *want, struct memo_err *err)
 {
-	return memo_fail(err, -EINVAL, "input '%s': must be %s, but it is %s", in->name, want, json_kind(j));
+	return memo_fail(err, -EINVAL, "input '%s': must be %s, but it is %s", in->name, want, memo_json_kind(j));
 }
 
 static int element_from_json(const struct memo_input *in, const json_t *j, json_t **out, struct memo_err *err)

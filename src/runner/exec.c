@@ -406,26 +406,19 @@ static int write_job(struct memo_runner *r, struct exec *x, struct memo_err *err
 		return code;
 	job.attempt = x->attempt;
 	job.owner_pid = getpid();
-	MEMO_AUTO_BUF struct memo_buf text = { 0 };
 	json_t *command = memo_job_json(&job);
-	code = command == NULL ? -ENOMEM : memo_job_encode(&job, &text);
-	memo_job_clear(&job);
 	memo_mutex_lock(&r->mu);
 	json_decref(x->command); /* of an earlier attempt; info.c may look at it */
 	x->command = command;
 	memo_mutex_unlock(&r->mu);
-	if (code < 0)
-		return memo_fail(err, code, "cannot describe the job: %s", memo_strerror(code));
 	free(x->dir);
 	x->dir = NULL;
-	code = memo_store_attempt_new(r->store, &x->dir, err);
-	if (code < 0)
-		return code;
-	MEMO_AUTO_FREE char *path = memo_io_join(x->dir, "job.json");
-	MEMO_AUTO_FD int fd = path == NULL ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	code = fd < 0 ? memo_errno() : memo_io_write_all(fd, text.data, text.len);
-	return code < 0 ? memo_fail(err, code, "cannot write the job file in '%s': %s", x->dir, memo_strerror(code))
-			: 0;
+	code = command == NULL ? memo_fail(err, -ENOMEM, "out of memory")
+			       : memo_store_attempt_new(r->store, &x->dir, err);
+	if (code == 0)
+		code = memo_job_write(&job, x->dir, err);
+	memo_job_clear(&job);
+	return code;
 }
 
 static void started(void *arg, void *tag, pid_t pid)

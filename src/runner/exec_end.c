@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/scope.h"
+#include "job.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -181,18 +182,14 @@ static json_t *origin_json(const struct exec *x, const struct memo_exit *e)
 
 static int read_exit(const struct exec *x, struct memo_exit *out, struct memo_err *err)
 {
-	MEMO_AUTO_FREE char *path = memo_io_join(x->dir, "exit.json");
-	MEMO_AUTO_BUF struct memo_buf text = { 0 };
-	int code = path == NULL ? -ENOMEM : memo_io_read_file(AT_FDCWD, path, MEMO_ATTEMPT_RECORD_BYTES, &text);
+	int code = memo_job_exit(x->dir, out, err);
 	if (code == -ENOENT) {
 		*out = (struct memo_exit){ .status = MEMO_EXIT_ERROR, .code = -1, .ended_ns = memo_wall_ns() };
 		out->started_ns = out->ended_ns;
 		out->message = strdup("the worker ended without a record: it was killed, or could not be started");
 		return 0;
 	}
-	if (code < 0)
-		return memo_fail(err, code, "cannot read the exit record: %s", memo_strerror(code));
-	return memo_exit_decode(text.data, text.len, out, err);
+	return code;
 }
 
 static bool temporary(const struct memo_task *t, const struct memo_exit *e)

@@ -20,6 +20,9 @@ MEMO_MUST int memo_job_build(struct memo_store *s, const struct memo_plan *p, co
  * for one from stdout. */
 MEMO_MUST int memo_job_build_verify(struct memo_store *s, const struct memo_plan *p, const struct memo_result *res,
 				    const char *identity_hex, struct memo_job *out, struct memo_err *err);
+/* Writes job.json into an attempt directory, and reads the exit record there. -ENOENT: the worker left none. */
+MEMO_MUST int memo_job_write(const struct memo_job *j, const char *attempt, struct memo_err *err);
+MEMO_MUST int memo_job_exit(const char *attempt, struct memo_exit *out, struct memo_err *err);
 /* What of a job is kept with the result, to reproduce it by hand: {"argv","env","inputs":[{"to","from"}],"stdout"}. */
 json_t *memo_job_json(const struct memo_job *j);
 /* A shell script that does what such an object says. */

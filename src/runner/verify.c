@@ -67,27 +67,6 @@ static int verify_content(struct memo_runner *r, const struct memo_result *res, 
 
 /* ---- by command ------------------------------------------------------------------------------ */
 
-static int write_job(const struct memo_job *job, const char *dir)
-{
-	MEMO_AUTO_BUF struct memo_buf text = { 0 };
-	int code = memo_job_encode(job, &text);
-	if (code < 0)
-		return code;
-	MEMO_AUTO_FREE char *path = memo_io_join(dir, "job.json");
-	MEMO_AUTO_FD int fd = path == NULL ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return fd < 0 ? memo_errno() : memo_io_write_all(fd, text.data, text.len);
-}
-
-static int read_exit(const char *dir, struct memo_exit *out, struct memo_err *err)
-{
-	MEMO_AUTO_FREE char *path = memo_io_join(dir, "exit.json");
-	MEMO_AUTO_BUF struct memo_buf text = { 0 };
-	int code = path == NULL ? -ENOMEM : memo_io_read_file(AT_FDCWD, path, MEMO_ATTEMPT_RECORD_BYTES, &text);
-	if (code < 0)
-		return memo_fail(err, code == -ENOENT ? -EIO : code, "the verify command could not be run");
-	return memo_exit_decode(text.data, text.len, out, err);
-}
-
 static int judge(const struct memo_exit *e, struct memo_err *err)
 {
 	switch (e->status) {
@@ -113,14 +92,17 @@ static int run_job(struct memo_runner *r, struct memo_job *job, struct memo_err 
 	job->owner_pid = getpid();
 	if (job->time_ms == 0)
 		job->time_ms = VERIFY_MS;
-	code = write_job(job, dir);
-	if (code == 0)
+	code = memo_job_write(job, dir, err);
+	if (code == 0) {
 		code = memo_local_run(r->local, dir);
+		if (code < 0)
+			(void)memo_fail(err, code, "its verify command could not be run: %s", memo_strerror(code));
+	}
 	struct memo_exit e = { 0 };
-	if (code < 0)
-		(void)memo_fail(err, code, "its verify command could not be run: %s", memo_strerror(code));
-	else
-		code = read_exit(dir, &e, err);
+	if (code == 0)
+		code = memo_job_exit(dir, &e, err);
+	if (code == -ENOENT)
+		code = memo_fail(err, -EIO, "its verify command could not be run: the worker left no record");
 	if (code == 0)
 		code = judge(&e, err);
 	memo_exit_clear(&e);
