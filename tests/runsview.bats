@@ -105,7 +105,7 @@ print(v)' "$1" "$2"; }
 		same "$p" ENOENT "$(errno_of readlink "$run/$p")"
 	done
 	find "$MNT/runs" >/dev/null
-	grep -rq nothing "$MNT/runs" || true
+	run -1 grep -rq no-such-word-anywhere "$MNT/runs"
 	same executions "$before" "$(executions hello)"
 }
 
