@@ -28,8 +28,11 @@ static void has_at(const char *file, int line, const struct memo_buf *text, cons
 		return;
 	check_fail(file, line, wanted ? "not in it:" : "must not be in it:");
 	printf("#   %s\n", part);
-	for (const char *l = memo_buf_str(text); *l != '\0'; l += strcspn(l, "\n") + 1)
-		printf("#   | %.*s\n", (int)strcspn(l, "\n"), l);
+	for (const char *l = memo_buf_str(text); l != NULL && *l != '\0';) {
+		size_t n = strcspn(l, "\n");
+		printf("#   | %.*s\n", (int)n, l);
+		l += n + (l[n] == '\n');
+	}
 }
 #define HAS(text, part) has_at(__FILE__, __LINE__, text, part, true)
 #define HAS_NOT(text, part) has_at(__FILE__, __LINE__, text, part, false)
