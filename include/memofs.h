@@ -31,7 +31,8 @@ const char *memofs_version(void);
 struct memofs_task;
 
 /* Parses the text of a task file. @label is what error texts call it. */
-int memofs_task_parse(const char *json, size_t len, const char *label, struct memofs_task **out, struct memofs_error *err);
+int memofs_task_parse(const char *json, size_t len, const char *label, struct memofs_task **out,
+		      struct memofs_error *err);
 void memofs_task_free(struct memofs_task *t);
 const char *memofs_task_name(const struct memofs_task *t);
 
@@ -39,9 +40,11 @@ const char *memofs_task_name(const struct memofs_task *t);
 int memofs_inputs_from_component(const struct memofs_task *t, const char *component, char **inputs_out,
 				 struct memofs_error *err);
 /* The same from a partial JSON object. */
-int memofs_inputs_from_json(const struct memofs_task *t, const char *json, char **inputs_out, struct memofs_error *err);
+int memofs_inputs_from_json(const struct memofs_task *t, const char *json, char **inputs_out,
+			    struct memofs_error *err);
 /* The canonical component for canonical inputs: spelled out, or "@<digest>" when it is too long or cannot be spelled. */
-int memofs_component(const struct memofs_task *t, const char *inputs, char **component_out, struct memofs_error *err);
+int memofs_component(const struct memofs_task *t, const char *inputs, char **component_out,
+		     struct memofs_error *err);
 /* SHA-256 (64 hex and NUL) of canonical inputs; the handle of an instance. */
 int memofs_inputs_digest(const char *inputs, char hex_out[65], struct memofs_error *err);
 /* RFC 8785 form of any JSON text. */

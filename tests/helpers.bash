@@ -39,7 +39,7 @@ setup() {
 
 place_open() {
 	[ -x "$MEMOFS" ] || { echo "$MEMOFS is not built" >&2 && return 1; }
-	D=$(mktemp -d "${TMPDIR:-/tmp}/memofs-bats.XXXXXX")
+	D=$(mktemp -d --suffix=.memofs-bats)
 	STORE=$D/store MNT=$D/mnt TASKS=$D/tasks COUNT=$D/count
 	mkdir "$MNT" "$TASKS" "$COUNT"
 	export D STORE MNT TASKS COUNT

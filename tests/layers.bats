@@ -3,7 +3,7 @@
 load helpers
 
 setup() {
-	T=$(mktemp -d "${TMPDIR:-/tmp}/memofs-bats.XXXXXX")
+	T=$(mktemp -d --suffix=.memofs-bats)
 	cp -r "$ROOT/src" "$ROOT/include" "$T"
 }
 teardown() {

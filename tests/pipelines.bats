@@ -20,6 +20,9 @@ ran_of() {
 	find "$MNT/info" -path "$MNT/info/$1/*/history.jsonl" -exec cat {} + | awk '/"to": *"RUNNING"/ { n++ } END { print n + 0 }'
 }
 
+# identities TASK: of all its instances, in order.
+identities() { find "$MNT/info" -path "$MNT/info/$1/*/identity" -exec sh -c 'for f; do cat "$f"; echo; done' sh {} + | grep . | sort; }
+
 # elsewhere PIPELINE TASK...: the result from another store, that is not mounted.
 elsewhere() {
 	local name=$1
@@ -49,11 +52,14 @@ elsewhere() {
 
 @test "text: a changed line executes only the part that it is in, and what follows from it" {
 	path=$(mem path text.total "text=$D/sample.txt")
+	identities text.part >"$D/parts"
+	identities text.count >"$D/counts"
 	sleep 0.1
 	sed -i '2s/$/ water water water water water water water water/' "$D/sample.txt"
 	has "$(rd "$MNT$path")" water
-	same parts 8 "$(ran_of text.part)"
-	same counts 5 "$(ran_of text.count)"
+	same "all parts are read anew" 0 "$(identities text.part | comm -12 - "$D/parts" | wc -l)"
+	same "three counts are what they were" 3 "$(identities text.count | comm -12 - "$D/counts" | wc -l)"
+	same "each executed once" "4 4" "$(ran_of text.part) $(ran_of text.count)"
 }
 
 @test "text: another store gives the same bytes" {

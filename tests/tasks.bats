@@ -225,13 +225,13 @@ refused() {
 	              "{inputs.s}", "-i={inputs.i}", "{inputs.f}", "{inputs.b}", "{inputs.e}", "{inputs.p}", "{inputs.d}", "{inputs.j}", "{inputs.l}", "[{inputs.o}]", "{{x}}"] }
 	JSON
 	cd "$D/in"
-	run -0 --separate-stderr mem get types 's=a $(b) "c"' i=7 f=2.50 b=true e=y p=f.txt d=dir 'j={"k": [1, 2]}' l=one 'l=t w o'
+	run -0 --separate-stderr mem get types 's=a $(b) "c"' i=7 f=2.50 b=false e=y p=f.txt d=dir 'j={"k": [1, 2]}' l=one 'l=t w o'
 	cat >"$D/want" <<-'WANT'
-	<a $(b) "c"><-i=7><2.5><true><y><f.txt><dir><{"k":[1,2]}><one><t w o><[]><{x}>
+	<a $(b) "c"><-i=7><2.5><false><y><f.txt><dir><{"k":[1,2]}><one><t w o><[]><{x}>
 	a $(b) "c"
 	7
 	2.5
-	true
+	false
 	y
 	f.txt
 	dir
@@ -242,7 +242,7 @@ refused() {
 	inner
 	WANT
 	same output "$(cat "$D/want")" "$output"
-	same path "$output" "$(rd "$MNT$(mem path types 's=a $(b) "c"' i=7 f=2.50 b=true e=y p=f.txt d=dir 'j={"k": [1, 2]}' l=one 'l=t w o')")"
+	same path "$output" "$(rd "$MNT$(mem path types 's=a $(b) "c"' i=7 f=2.50 b=false e=y p=f.txt d=dir 'j={"k": [1, 2]}' l=one 'l=t w o')")"
 	cd "$ROOT"
 }
 

@@ -29,7 +29,8 @@ teardown_file() {
 }
 setup() {
 	need_fuse
-	OUT=$(mktemp -d "$D/out.XXXXXX")
+	OUT=$D/out-$BATS_TEST_NUMBER
+	mkdir "$OUT"
 	PYTHON=/usr/bin/python3
 }
 

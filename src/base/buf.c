@@ -7,7 +7,7 @@
 void memo_buf_clear(struct memo_buf *b)
 {
 	free(b->data);
-	*b = (struct memo_buf){0};
+	*b = (struct memo_buf){ 0 };
 }
 
 void memo_buf_reset(struct memo_buf *b)
@@ -94,6 +94,6 @@ char *memo_buf_steal(struct memo_buf *b)
 	if (memo_buf_reserve(b, 0) < 0)
 		return NULL;
 	char *p = b->data;
-	*b = (struct memo_buf){0};
+	*b = (struct memo_buf){ 0 };
 	return p;
 }

@@ -24,8 +24,7 @@ MEMO_MUST int memo_io_read_file(int dirfd, const char *path, size_t limit, struc
 /* Creates or replaces @path by @data so that after a crash either the old content or the new one is there:
  * temporary file beside it, fsync, rename, fsync of the directory @dirfd (@path must be a plain name then).
  * With @durable false nothing is synced: the replacement is atomic for readers only. */
-MEMO_MUST int memo_io_replace(int dirfd, const char *path, const void *data, size_t len, mode_t mode,
-			      bool durable);
+MEMO_MUST int memo_io_replace(int dirfd, const char *path, const void *data, size_t len, mode_t mode, bool durable);
 
 MEMO_MUST int memo_io_sync_dir(int dirfd, const char *path);
 /* mkdir that is content with an existing directory. */

@@ -67,7 +67,7 @@ void memo_log(enum memo_log_level level, const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		return;
-	MEMO_AUTO_BUF struct memo_buf line = {0};
+	MEMO_AUTO_BUF struct memo_buf line = { 0 };
 	time_t now = time(NULL);
 	struct tm tm;
 	char stamp[32] = "";

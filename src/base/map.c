@@ -24,7 +24,7 @@ static size_t slot(const struct memo_map *m, uint64_t hash)
 void memo_map_clear(struct memo_map *m)
 {
 	free(m->bucket);
-	*m = (struct memo_map){0};
+	*m = (struct memo_map){ 0 };
 }
 
 static struct memo_map_link *find(const struct memo_map *m, const void *key, size_t len, uint64_t hash)

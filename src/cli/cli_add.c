@@ -2,13 +2,13 @@
  * bytes. All files are read and parsed before anything is sent, so that every mistake is told in one go. */
 #include "cli.h"
 
+#include "base/base64.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "core/task.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -98,11 +98,16 @@ static int gather(struct gathered *g, const char *arg)
 
 static json_t *encode(const char *path, const struct memo_buf *b, bool exec)
 {
-	MEMO_AUTO_FREE char *text = malloc(b->len / 3 * 4 + 5);
-	if (text == NULL || b->len > MEMO_TASK_CODE_BYTES)
+	MEMO_AUTO_FREE char *text = memo_base64_encode(memo_buf_str(b), b->len);
+	if (text == NULL)
 		return NULL;
-	(void)EVP_EncodeBlock((unsigned char *)text, (const unsigned char *)memo_buf_str(b), (int)b->len);
 	return json_pack("{s:s, s:s, s:b}", "path", path, "data", text, "exec", exec);
+}
+
+/* Why memo_io_read_file() did not read it, in words. */
+static const char *unread(int code)
+{
+	return code == -EINVAL ? "Not a regular file" : memo_strerror(code);
 }
 
 /* The script and the code files of a task, from the folder of its file. */
@@ -127,7 +132,7 @@ static int read_code(const struct memo_task *t, const char *label, json_t *files
 		}
 		if (r < 0) {
 			cli_say("%s: %s: '%s' cannot be read: %s; it must be beside the task file", label, key,
-				name, memo_strerror(r));
+				name, unread(r));
 			return CLI_USAGE;
 		}
 		left -= b.len;
@@ -142,7 +147,7 @@ static int read_task(const char *label, json_t *tasks)
 	MEMO_AUTO_BUF struct memo_buf text = { 0 };
 	int r = memo_io_read_file(AT_FDCWD, label, MEMO_TASK_FILE_BYTES, &text);
 	if (r < 0) {
-		cli_say("%s: %s", label, r == -EFBIG ? "too large for a task file" : memo_strerror(r));
+		cli_say("%s: %s", label, r == -EFBIG ? "too large for a task file" : unread(r));
 		return CLI_USAGE;
 	}
 	struct memo_err err = { 0 };
@@ -330,8 +335,9 @@ static int run_new(struct cli *c)
 		return CLI_USAGE;
 	}
 	if (mkdir(dir, 0777) < 0 && errno != EEXIST) {
-		cli_say("%s: %s", dir, memo_strerror(memo_errno()));
-		return CLI_TROUBLE;
+		int r = memo_errno();
+		cli_say("%s: cannot be made: %s", dir, memo_strerror(r));
+		return r == -ENOENT || r == -ENOTDIR ? CLI_USAGE : CLI_TROUBLE;
 	}
 	int s = write_starter(dir, "run.sh", starter_script, name, 0777);
 	if (s == CLI_DONE)

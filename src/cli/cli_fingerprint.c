@@ -15,9 +15,9 @@ static int put(const struct cli *c, const char *name, const struct memo_fingerpr
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(&f->id, hex);
 	if (cli_value(c, "json") != NULL) {
-		MEMO_AUTO_JSON json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s?}", "file", name, "digest", hex, "method",
-						     f->method, "number", f->number, "language", f->language, "reason",
-						     f->reason);
+		MEMO_AUTO_JSON json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s?}", "file", name, "digest", hex,
+						     "method", f->method, "number", f->number, "language",
+						     f->language, "reason", f->reason);
 		if (o == NULL)
 			return cli_nomem();
 		cli_put_line(b, o);
@@ -62,7 +62,8 @@ const struct cli_command cli_fingerprint = {
 	.name = "fingerprint",
 	.arguments = "FILE...",
 	.summary = "what of a code file counts for identity",
-	.about = "Prints for each code file its digest, the method that made it with its number, the language, and the\n"
+	.about = "Prints for each code file its digest, the method that made it with its number, the language, and "
+		 "the\n"
 		 "reason where the file counts byte for byte. Other methods leave comments and empty lines out;\n"
 		 "those whose name ends in -lines keep the line numbers.",
 	.example = "memofs fingerprint align/run.sh align/lib/*.py",

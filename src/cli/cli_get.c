@@ -2,16 +2,18 @@
  * line that gives way to whatever else is printed, elsewhere a line for each change. */
 #include "cli.h"
 
+#include "base/base64.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/scope.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+
+#define NAME_SHOWN 60 /* bytes of an instance's name in a line of progress */
 
 struct view {
 	bool live; /* stderr is a terminal */
@@ -33,6 +35,24 @@ static void wipe(struct view *v)
 	v->drawn = false;
 }
 
+/* A name as wide as a line bears: the middle of a long one is left out. Cut at character boundaries. */
+static void put_short(struct memo_buf *b, const char *name)
+{
+	size_t len = strlen(name), head = NAME_SHOWN / 2, tail = len - NAME_SHOWN / 2;
+	if (len <= NAME_SHOWN) {
+		cli_put(b, name);
+		return;
+	}
+	while (head > 0 && ((unsigned char)name[head] & 0xc0) == 0x80)
+		head--;
+	while (tail < len && ((unsigned char)name[tail] & 0xc0) == 0x80)
+		tail++;
+	MEMO_AUTO_FREE char *front = strndup(name, head);
+	cli_put(b, front != NULL ? front : "");
+	(void)memo_buf_puts(b, "...");
+	cli_put(b, name + tail);
+}
+
 static void describe(struct memo_buf *b, const json_t *i)
 {
 	const char *reason = memo_json_string(i, "reason", NULL), *state = memo_json_string(i, "state", "?");
@@ -40,7 +60,7 @@ static void describe(struct memo_buf *b, const json_t *i)
 	(void)memo_buf_putc(b, ' ');
 	cli_put(b, memo_json_string(i, "version", "?"));
 	(void)memo_buf_putc(b, ' ');
-	cli_put(b, memo_json_string(i, "name", "?"));
+	put_short(b, memo_json_string(i, "name", "?"));
 	(void)memo_buf_printf(b, ": %s", state);
 	if (reason != NULL && reason[0] != '\0' && strcmp(state, "RUNNING") != 0) {
 		(void)memo_buf_puts(b, " (");
@@ -98,15 +118,13 @@ static void tell_changes(struct view *v, const json_t *list)
 
 static int on_stderr(struct view *v, const char *text)
 {
-	size_t n = strlen(text);
-	MEMO_AUTO_FREE unsigned char *raw = malloc(n / 4 * 3 + 1);
-	int got = n >= 4 && n % 4 == 0 && raw != NULL ? EVP_DecodeBlock(raw, (const unsigned char *)text, (int)n)
-						      : -1;
-	if (got < 0)
-		return -EPROTO;
-	got -= (text[n - 1] == '=') + (text[n - 2] == '=');
+	MEMO_AUTO_FREE unsigned char *raw = NULL;
+	size_t n;
+	int r = memo_base64_decode(text, &raw, &n);
+	if (r < 0)
+		return r;
 	wipe(v);
-	cli_write_log(2, &v->held, (const char *)raw, (size_t)got, false);
+	cli_write_log(2, &v->held, (const char *)raw, n, false);
 	return 0;
 }
 

@@ -1,10 +1,10 @@
 /* path, explain, status, log, forget, cancel: what is known of instances, and how to end them. */
 #include "run.h"
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/scope.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 
 int cli_for_each(struct cli *c, const char *op, int (*print)(struct cli *c, const json_t *reply))
@@ -243,16 +243,12 @@ const struct cli_command cli_status = {
 static int log_event(void *arg, const json_t *event)
 {
 	struct memo_buf *held = arg;
-	const char *text = memo_json_string(event, "data", NULL);
-	size_t n = text != NULL ? strlen(text) : 0;
-	if (n == 0 || n % 4 != 0)
-		return 0;
-	MEMO_AUTO_FREE unsigned char *raw = malloc(n / 4 * 3 + 1);
-	int got = raw != NULL ? EVP_DecodeBlock(raw, (const unsigned char *)text, (int)n) : -1;
-	if (got < 0)
-		return -EPROTO;
-	got -= (text[n - 1] == '=') + (text[n - 2] == '=');
-	cli_write_log(1, held, (const char *)raw, (size_t)got, false);
+	MEMO_AUTO_FREE unsigned char *raw = NULL;
+	size_t n;
+	int r = memo_base64_decode(memo_json_string(event, "data", ""), &raw, &n);
+	if (r < 0)
+		return r;
+	cli_write_log(1, held, (const char *)raw, n, false);
 	return cli_pipe_closed() ? -EPIPE : 0;
 }
 

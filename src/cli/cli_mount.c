@@ -18,7 +18,7 @@
 
 /* The real path; of a dead mount (its process was killed) that of its parent, because the place itself cannot be
  * looked at. */
-static int real_place(const char *arg, char **out)
+static int real_place(const char *arg, const char *advice, char **out)
 {
 	char *real = realpath(arg, NULL);
 	if (real != NULL) {
@@ -27,7 +27,7 @@ static int real_place(const char *arg, char **out)
 	}
 	int r = memo_errno();
 	if (r != -ENOTCONN && r != -EIO) {
-		cli_say("%s: %s%s", arg, memo_strerror(r), r == -ENOENT ? "; make the directory first" : "");
+		cli_say("%s: %s%s", arg, memo_strerror(r), r == -ENOENT ? advice : "");
 		return CLI_USAGE;
 	}
 	MEMO_AUTO_FREE char *copy = strdup(arg);
@@ -84,16 +84,36 @@ static int check_served(struct cli *c)
 	return CLI_TROUBLE;
 }
 
+/* @inner is @outer or lies in it; both are real paths. */
+static bool lies_in(const char *inner, const char *outer)
+{
+	size_t n = strcmp(outer, "/") == 0 ? 0 : strlen(outer);
+	return strncmp(inner, outer, n) == 0 && (inner[n] == '/' || inner[n] == '\0');
+}
+
+/* A mount that hides its own store, or a part of it, would have the daemon wait for itself. */
+static int check_apart(const struct cli *c, const char *place)
+{
+	MEMO_AUTO_FREE char *store = realpath(c->store, NULL);
+	if (store == NULL || (!lies_in(place, store) && !lies_in(store, place)))
+		return CLI_DONE;
+	cli_say("%s: the store %s %s; choose another directory", place, store,
+		lies_in(place, store) ? "would be mounted on itself" : "would be hidden by the mount");
+	return CLI_USAGE;
+}
+
 static int run_mount(struct cli *c)
 {
 	MEMO_AUTO_FREE char *place = NULL;
-	int s = real_place(c->arg[0], &place);
+	int s = real_place(c->arg[0], "; make the directory first", &place);
 	if (s == CLI_DONE)
 		s = check_place(place);
 	if (s == CLI_DONE)
 		s = cli_choose_store(c, NULL);
 	if (s == CLI_DONE)
 		s = cli_need_store(c, true);
+	if (s == CLI_DONE)
+		s = check_apart(c, place);
 	if (s == CLI_DONE)
 		s = check_served(c);
 	if (s != CLI_DONE)
@@ -186,7 +206,7 @@ static int run_umount(struct cli *c)
 	MEMO_AUTO_FREE char *place = NULL;
 	MEMO_AUTO_FREE char *mount = NULL;
 	MEMO_AUTO_FREE char *store = NULL;
-	int s = real_place(c->arg[0], &place);
+	int s = real_place(c->arg[0], "; memofs status says where the store is mounted", &place);
 	if (s != CLI_DONE)
 		return s;
 	if (cli_mount_find(place, &mount, &store) < 0 || strcmp(mount, place) != 0) {

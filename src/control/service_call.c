@@ -1,12 +1,12 @@
 /* What the handlers of the service share: answers, rights, which instance is meant, logs that grow. */
 #include "service_call.h"
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "core/nearest.h"
 #include "core/path.h"
 
-#include <openssl/evp.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -310,10 +310,9 @@ static int tail_chunk(struct memo_service_call *c, const char *event)
 		return 0;
 	t->offset += n;
 	t->any = true;
-	MEMO_AUTO_FREE char *text = malloc(TAIL_CHUNK / 3 * 4 + 5);
+	MEMO_AUTO_FREE char *text = memo_base64_encode(raw, (size_t)n);
 	if (text == NULL)
 		return -ENOMEM;
-	(void)EVP_EncodeBlock((unsigned char *)text, (const unsigned char *)raw, (int)n);
 	memo_service_event(c, event, "data", json_string(text));
 	return (int)n;
 }

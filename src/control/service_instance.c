@@ -51,7 +51,7 @@ int memo_op_forget(struct memo_service_call *c)
 		r = memo_service_instance(c);
 	if (r == 0)
 		r = memo_runner_forget(c->runner, c->task, c->inputs, &c->err);
-	if (r == -ENOENT)
+	if (r == -ENOENT && c->path != NULL)
 		return memo_fail(&c->err, r, "%s: has no result, there is nothing to forget", c->path);
 	return r < 0 ? r : answer_path(c);
 }

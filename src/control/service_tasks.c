@@ -4,11 +4,11 @@
  * registered, so that a folder with one bad task changes nothing. */
 #include "service_call.h"
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "core/nearest.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 
 #define ADD_TASKS 4096
@@ -46,22 +46,18 @@ static void batch_clear(struct batch *b)
 
 static int decode(struct memo_service_call *c, struct item *it, const char *path, const char *text, bool exec)
 {
-	size_t n = strlen(text);
-	/* padding anywhere but at the end would decode to bytes of nobody's choice */
-	if (n % 4 != 0 || n / 4 * 3 > MEMO_TASK_CODE_BYTES || strcspn(text, "=") + 2 < n)
+	unsigned char *data;
+	size_t n;
+	int r = memo_base64_decode(text, &data, &n);
+	if (r == -ENOMEM)
+		return memo_service_nomem(c);
+	if (r < 0 || n > MEMO_TASK_CODE_BYTES) {
+		if (r == 0)
+			free(data);
 		return memo_fail(&c->err, -EINVAL, "%s: %s: the file is too large, or its transfer is broken",
 				 it->label, path);
-	unsigned char *data = malloc(n / 4 * 3 + 1);
-	if (data == NULL)
-		return memo_service_nomem(c);
-	int got = n > 0 ? EVP_DecodeBlock(data, (const unsigned char *)text, (int)n) : 0;
-	if (got < 0) {
-		free(data);
-		return memo_fail(&c->err, -EINVAL, "%s: %s: the transfer is broken (not base64)", it->label, path);
 	}
-	size_t pad = n == 0 ? 0 : (size_t)(text[n - 1] == '=') + (size_t)(text[n - 2] == '=');
-	it->file[it->files++] =
-		(struct memo_code_file){ .path = path, .data = data, .len = (size_t)got - pad, .exec = exec };
+	it->file[it->files++] = (struct memo_code_file){ .path = path, .data = data, .len = n, .exec = exec };
 	return 0;
 }
 

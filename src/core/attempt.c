@@ -291,7 +291,8 @@ static int get_input(const json_t *o, struct memo_job_input *in, struct memo_err
 	in->trusted = memo_json_bool(o, "trusted", false);
 	in->exec = memo_json_bool(o, "exec", false);
 	in->copy = memo_json_bool(o, "copy", false);
-	size_t skip = strncmp(in->to, MEMO_ATTEMPT_CODE, strlen(MEMO_ATTEMPT_CODE)) == 0 ? strlen(MEMO_ATTEMPT_CODE) : 0;
+	size_t skip = strncmp(in->to, MEMO_ATTEMPT_CODE, strlen(MEMO_ATTEMPT_CODE)) == 0 ? strlen(MEMO_ATTEMPT_CODE)
+											 : 0;
 	if (!memo_task_inner_path_ok(in->to + skip))
 		return memo_fail(err, -EINVAL, "'%.200s' is not a path inside the work directory", in->to);
 	if (in->from[0] != '/')

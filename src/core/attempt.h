@@ -40,15 +40,15 @@ struct memo_guard {
 };
 
 struct memo_job_input {
-	char *to;          /* path relative to work/: "reads.fq", "needs/index", "needs/parts/0", or MEMO_ATTEMPT_CODE
+	char *to; /* path relative to work/: "reads.fq", "needs/index", "needs/parts/0", or MEMO_ATTEMPT_CODE
 	                    * and a path inside code/ */
-	char *from;        /* absolute path */
+	char *from; /* absolute path */
 	bool directory;
-	bool trusted;      /* a stored object or a code file: never copied, not guarded */
-	bool exec;         /* a copy gets mode 0555 instead of 0444 (scripts) */
-	bool copy;         /* always copied, whatever its size (script and code files, which lie in the store under
+	bool trusted; /* a stored object or a code file: never copied, not guarded */
+	bool exec; /* a copy gets mode 0555 instead of 0444 (scripts) */
+	bool copy; /* always copied, whatever its size (script and code files, which lie in the store under
 	                    * other names) */
-	bool guarded;      /* @guard and @id hold */
+	bool guarded; /* @guard and @id hold */
 	struct memo_guard guard;
 	struct memo_id id; /* content (file) or tree (directory) */
 };
@@ -56,28 +56,28 @@ struct memo_job_input {
 struct memo_job {
 	char identity[MEMO_HEX_SIZE];
 	int64_t attempt;
-	int64_t owner_pid;      /* the daemon; the worker ends when it does. 0: nobody (a batch job) */
-	char **argv;            /* expanded; argv[0] is looked up in env PATH unless it has a '/' */
+	int64_t owner_pid; /* the daemon; the worker ends when it does. 0: nobody (a batch job) */
+	char **argv; /* expanded; argv[0] is looked up in env PATH unless it has a '/' */
 	size_t argc;
-	json_t *env;            /* all variables but HOME, TMPDIR (the worker sets them to work/) */
+	json_t *env; /* all variables but HOME, TMPDIR (the worker sets them to work/) */
 	struct memo_job_input *input;
 	size_t inputs;
 	enum memo_output_type output;
-	char *output_path;      /* relative to work/; NULL: stdout */
-	int64_t time_ms;        /* 0: none */
-	uint64_t memory_bytes;  /* 0: none */
+	char *output_path; /* relative to work/; NULL: stdout */
+	int64_t time_ms; /* 0: none */
+	uint64_t memory_bytes; /* 0: none */
 	bool network;
 };
 
 enum memo_exit_status {
 	MEMO_EXIT_SUCCESS,
-	MEMO_EXIT_FAILED,    /* non-zero status or death by a signal */
+	MEMO_EXIT_FAILED, /* non-zero status or death by a signal */
 	MEMO_EXIT_TIMEOUT,
 	MEMO_EXIT_CANCELLED, /* the worker was asked to end (SIGTERM) or its owner died */
-	MEMO_EXIT_OUTPUT,    /* exit 0, but the output is missing or not allowed */
-	MEMO_EXIT_CHANGED,   /* an input changed between hashing and reading */
-	MEMO_EXIT_SPACE,     /* the disk is full (also quota) */
-	MEMO_EXIT_ERROR,     /* the worker itself could not do its work */
+	MEMO_EXIT_OUTPUT, /* exit 0, but the output is missing or not allowed */
+	MEMO_EXIT_CHANGED, /* an input changed between hashing and reading */
+	MEMO_EXIT_SPACE, /* the disk is full (also quota) */
+	MEMO_EXIT_ERROR, /* the worker itself could not do its work */
 };
 
 enum memo_result_kind { MEMO_RESULT_FILE, MEMO_RESULT_DIRECTORY, MEMO_RESULT_EXTERNAL };
@@ -85,24 +85,24 @@ enum memo_result_kind { MEMO_RESULT_FILE, MEMO_RESULT_DIRECTORY, MEMO_RESULT_EXT
 /* The frozen output. */
 struct memo_produced {
 	enum memo_result_kind kind;
-	struct memo_id hash;  /* the output hash, see memo_attempt_exec_hash() */
-	struct memo_id blob;  /* of a file: SHA-256 of the bytes */
-	uint64_t size;        /* bytes: of the file, of all files of the tree, of the path's text */
-	bool exec;            /* a file with an x bit */
-	uint64_t entries;     /* of a tree, the root included */
-	char *path;           /* of an external result; else NULL */
+	struct memo_id hash; /* the output hash, see memo_attempt_exec_hash() */
+	struct memo_id blob; /* of a file: SHA-256 of the bytes */
+	uint64_t size; /* bytes: of the file, of all files of the tree, of the path's text */
+	bool exec; /* a file with an x bit */
+	uint64_t entries; /* of a tree, the root included */
+	char *path; /* of an external result; else NULL */
 };
 
 struct memo_exit {
 	enum memo_exit_status status;
-	int code;             /* exit status, -1: none */
-	int signal;           /* 0: none */
-	char *message;        /* one sentence for people; NULL on success */
+	int code; /* exit status, -1: none */
+	int signal; /* 0: none */
+	char *message; /* one sentence for people; NULL on success */
 	int64_t wall_ms, cpu_ms;
 	int64_t max_rss_kib;
 	int64_t started_ns, ended_ns; /* wall clock, for people */
 	char *host;
-	char *isolation;      /* how the process tree is held: "pidns" or "subreaper" */
+	char *isolation; /* how the process tree is held: "pidns" or "subreaper" */
 	struct memo_produced produced; /* with SUCCESS */
 };
 

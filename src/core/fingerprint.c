@@ -68,7 +68,8 @@ int memo_fingerprint_describe(const struct memo_task *t, json_t **out)
 	bool bytes = memo_fingerprint_all_bytes(t);
 	MEMO_AUTO_JSON json_t *o = json_object();
 	json_t *files = json_object();
-	int r = memo_json_set(o, "method", json_string(bytes ? MEMO_FINGERPRINT_METHOD : MEMO_FINGERPRINT_COMMENTS));
+	int r = memo_json_set(o, "method",
+			      json_string(bytes ? MEMO_FINGERPRINT_METHOD : MEMO_FINGERPRINT_COMMENTS));
 	if (r == 0)
 		r = memo_json_set(o, "number", json_integer(MEMO_FINGERPRINT_NUMBER));
 	if (r == 0 && !bytes)
@@ -148,8 +149,8 @@ static int put_output(json_t *whole, const struct memo_task *t)
 				      : memo_json_set(o, "path", json_string(t->output_path));
 }
 
-int memo_fingerprint_task(const struct memo_task *t, bool raw, const struct memo_id *tool_id, struct memo_id *id_out,
-			  struct memo_err *err)
+int memo_fingerprint_task(const struct memo_task *t, bool raw, const struct memo_id *tool_id,
+			  struct memo_id *id_out, struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *whole = json_object();
 	int r = whole == NULL ? -ENOMEM : put_code(whole, t, raw);

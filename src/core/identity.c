@@ -141,7 +141,8 @@ int memo_identity_raw(const json_t *key, const struct memo_id *raw, struct memo_
 	MEMO_AUTO_JSON json_t *other = json_copy((json_t *)(uintptr_t)key);
 	if (other == NULL || memo_json_set(other, "code", json_string(memo_id_hex(raw, hex))) < 0 ||
 	    memo_json_set(other, "fingerprint",
-			  json_pack("{s:s, s:i}", "method", MEMO_FINGERPRINT_METHOD, "number", MEMO_FINGERPRINT_NUMBER)) < 0)
+			  json_pack("{s:s, s:i}", "method", MEMO_FINGERPRINT_METHOD, "number",
+				    MEMO_FINGERPRINT_NUMBER)) < 0)
 		return memo_fail(err, -ENOMEM, "out of memory");
 	return memo_canon_hash(other, id_out, err);
 }

@@ -35,18 +35,18 @@ struct word {
 };
 
 static const struct word suffixes[] = {
-	{ ".sh", "shell", ANY },   { ".bash", "shell", BASH }, { ".py", "python", ANY },     { ".R", "r", ANY },
-	{ ".r", "r", ANY },	   { ".awk", "awk", ANY },     { ".c", "c", ANY },	     { ".h", "c", ANY },
-	{ ".pl", "perl", ANY },	   { ".js", "javascript", ANY }, { ".jl", "julia", ANY },
+	{ ".sh", "shell", ANY }, { ".bash", "shell", BASH },   { ".py", "python", ANY }, { ".R", "r", ANY },
+	{ ".r", "r", ANY },	 { ".awk", "awk", ANY },       { ".c", "c", ANY },	 { ".h", "c", ANY },
+	{ ".pl", "perl", ANY },	 { ".js", "javascript", ANY }, { ".jl", "julia", ANY },
 };
 
 static const struct word interpreters[] = {
-	{ "sh", "shell", ANY },	       { "bash", "shell", BASH },     { "dash", "shell", ANY },
-	{ "ash", "shell", ANY },       { "ksh", "shell", OTHER },     { "zsh", "shell", OTHER },
-	{ "python", "python", ANY },   { "pypy", "python", ANY },     { "Rscript", "r", ANY },
-	{ "R", "r", OTHER },	       { "r", "r", OTHER },	      { "awk", "awk", ANY },
-	{ "gawk", "awk", ANY },	       { "mawk", "awk", ANY },	      { "nawk", "awk", ANY },
-	{ "perl", "perl", ANY },       { "node", "javascript", ANY }, { "nodejs", "javascript", ANY },
+	{ "sh", "shell", ANY },	     { "bash", "shell", BASH },	    { "dash", "shell", ANY },
+	{ "ash", "shell", ANY },     { "ksh", "shell", OTHER },	    { "zsh", "shell", OTHER },
+	{ "python", "python", ANY }, { "pypy", "python", ANY },	    { "Rscript", "r", ANY },
+	{ "R", "r", OTHER },	     { "r", "r", OTHER },	    { "awk", "awk", ANY },
+	{ "gawk", "awk", ANY },	     { "mawk", "awk", ANY },	    { "nawk", "awk", ANY },
+	{ "perl", "perl", ANY },     { "node", "javascript", ANY }, { "nodejs", "javascript", ANY },
 	{ "julia", "julia", ANY },
 };
 
@@ -159,7 +159,8 @@ static bool starts(const char *text, size_t len, const char *with)
 /* Somebody acts on it: the scheduler, Rscript's tools, a test runner, an editor of line numbers, a reader of encodings. */
 static bool directive(const char *text, size_t len)
 {
-	static const char *const acted_on[] = { "@", "///", "bats", "cython:", "distutils:", "line ", "syntax=", "-*-" };
+	static const char *const acted_on[] = { "@",	      "///",   "bats",	  "cython:",
+						"distutils:", "line ", "syntax=", "-*-" };
 	size_t i = 0;
 	while (i < len && text[i] == '#')
 		i++;
@@ -236,7 +237,8 @@ static bool check_bytes(struct memo_scan *x, bool shell)
 	for (size_t i = 0; i < x->len; i++) {
 		unsigned char c = (unsigned char)x->text[i];
 		if ((c < 0x20 && (c == 0 || strchr(allowed, c) == NULL)) || c == 0x7f)
-			return memo_lex_doubt(x, c == '\r' ? "it has carriage returns" : "it has control characters");
+			return memo_lex_doubt(x,
+					      c == '\r' ? "it has carriage returns" : "it has control characters");
 	}
 	if (!memo_value_utf8_ok(x->text, x->len))
 		return memo_lex_doubt(x, "it is not UTF-8");

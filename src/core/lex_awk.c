@@ -40,7 +40,8 @@ static bool regex(struct memo_scan *x)
 		} else if (c == '[' && bracket && (next == ':' || next == '.' || next == '=')) {
 			const char *end = memchr(x->text + i, ']', x->len - i);
 			size_t n = end == NULL ? 0 : (size_t)(end - x->text) - i;
-			if (n < 3 || n > 16 || memchr(x->text + i, '/', n) != NULL || memchr(x->text + i, '\n', n) != NULL)
+			if (n < 3 || n > 16 || memchr(x->text + i, '/', n) != NULL ||
+			    memchr(x->text + i, '\n', n) != NULL)
 				return memo_lex_doubt(x, "brackets of a regular expression that are not plain");
 			i += n;
 		} else if (c == '[' && !bracket) {
@@ -56,10 +57,11 @@ static bool regex(struct memo_scan *x)
 
 static enum before word(struct memo_scan *x)
 {
-	static const char *const operand[] = { "print",	 "printf", "return", "in",     "case", "if",	"while", "for",
-					       "do",	 "else",   "delete", "exit",   "BEGIN", "END", "BEGINFILE", NULL };
-	static const char *const either[] = { "getline", "length", "func", "function", "next", "nextfile", "break",
-					      "continue", "switch", "default", "ENDFILE", NULL };
+	static const char *const operand[] = { "print", "printf", "return",    "in",   "case",	 "if",
+					       "while", "for",	  "do",	       "else", "delete", "exit",
+					       "BEGIN", "END",	  "BEGINFILE", NULL };
+	static const char *const either[] = { "getline", "length",   "func",   "function", "next",    "nextfile",
+					      "break",	 "continue", "switch", "default",  "ENDFILE", NULL };
 	size_t from = x->at;
 	while (memo_lex_name(memo_lex_at(x, x->at)))
 		x->at++;

@@ -52,8 +52,8 @@ static bool comment(struct memo_scan *x, bool block)
 /* At the '#' that begins a line. What follows is read as tokens, but for the name of a header and for messages. */
 static bool directive(struct memo_scan *x)
 {
-	static const char *const free_text[] = { "error", "warning", "pragma", "ident", "sccs", "line", "assert",
-						 "unassert", "embed", NULL };
+	static const char *const free_text[] = { "error", "warning", "pragma",	 "ident", "sccs",
+						 "line",  "assert",  "unassert", "embed", NULL };
 	x->at++;
 	while (memo_lex_blank(memo_lex_at(x, x->at)))
 		x->at++;
@@ -66,14 +66,16 @@ static bool directive(struct memo_scan *x)
 	for (size_t i = 0; free_text[i] != NULL; i++)
 		if (strlen(free_text[i]) == len && memcmp(free_text[i], x->text + from, len) == 0) {
 			size_t n = end - x->at;
-			if (memo_lex_find(x->text + x->at, n, "/*") != NULL || memo_lex_find(x->text + x->at, n, "//") != NULL ||
+			if (memo_lex_find(x->text + x->at, n, "/*") != NULL ||
+			    memo_lex_find(x->text + x->at, n, "//") != NULL ||
 			    memchr(x->text + x->at, '\\', n) != NULL || memchr(x->text + x->at, '\'', n) != NULL)
 				return memo_lex_doubt(x, "a preprocessor line with free text");
 			memo_lex_mark(x, x->at, end, LEX_VERBATIM);
 			x->at = end;
 			return true;
 		}
-	bool include = len >= 7 && (memcmp(x->text + from, "include", 7) == 0 || memcmp(x->text + from, "__has_i", 7) == 0);
+	bool include = len >= 7 &&
+		       (memcmp(x->text + from, "include", 7) == 0 || memcmp(x->text + from, "__has_i", 7) == 0);
 	if (len == 6 && memcmp(x->text + from, "import", 6) == 0)
 		include = true;
 	size_t at = x->at;
@@ -115,7 +117,8 @@ bool memo_lex_c(struct memo_scan *x)
 		return memo_lex_doubt(x, "its #! line has options that may change how it is read");
 	if (memo_lex_find(x->text, x->len, "?\?/") != NULL)
 		return memo_lex_doubt(x, "a trigraph");
-	if (memo_lex_find(x->text, x->len, "__has_include") != NULL || memo_lex_find(x->text, x->len, "__has_embed") != NULL)
+	if (memo_lex_find(x->text, x->len, "__has_include") != NULL ||
+	    memo_lex_find(x->text, x->len, "__has_embed") != NULL)
 		return memo_lex_doubt(x, "names of headers outside of #include");
 	while (x->at < x->len) {
 		unsigned char c = memo_lex_at(x, x->at);
@@ -142,15 +145,17 @@ bool memo_lex_c(struct memo_scan *x)
 
 bool memo_lex_c_guard(struct memo_scan *x, const char *left, size_t len)
 {
-	static const char *const to_text[] = { "__LINE__", "__FILE__", "__COUNTER__", "__BASE_FILE__", "source_location",
-					       "__builtin_LINE", "__builtin_FILE", "__FILE_NAME__", NULL };
+	static const char *const to_text[] = { "__LINE__",	 "__FILE__",	    "__COUNTER__",
+					       "__BASE_FILE__",	 "source_location", "__builtin_LINE",
+					       "__builtin_FILE", "__FILE_NAME__",   NULL };
 	if (memo_lex_find_any(left, len, to_text) != NULL)
 		return memo_lex_doubt(x, "it mentions its own line numbers or name");
 	/* assert() holds a line number */
 	if (memo_lex_find(left, len, "assert") != NULL || memo_lex_find(left, len, "ASSERT") != NULL) {
 		for (size_t i = 0; i < x->len; i++)
 			if (x->class[i] == LEX_BLOCK && x->text[i] == '\n')
-				return memo_lex_doubt(x, "it has assertions, which hold line numbers, and long comments");
+				return memo_lex_doubt(
+					x, "it has assertions, which hold line numbers, and long comments");
 		x->lines = true;
 	}
 	return true;

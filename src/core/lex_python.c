@@ -2,8 +2,7 @@
  * an f-string must be one that ends at the same place before and since 3.12. */
 #include "lex_scan.h"
 
-static const char *const prefixes[] = { "r",  "u",  "b",  "br", "rb", "f",  "fr", "rf", "t",  "tr",
-					"rt", NULL };
+static const char *const prefixes[] = { "r", "u", "b", "br", "rb", "f", "fr", "rf", "t", "tr", "rt", NULL };
 
 /* Within a field of an f-string, from behind its '{': to behind its '}'. The quote that ends the string must not occur
  * in it, so that both rules agree; neither a '#' nor a backslash nor, in nested strings, a brace. */
@@ -17,8 +16,9 @@ static bool field(struct memo_scan *x, size_t *at, size_t to)
 		if (c == '\'' || c == '"') {
 			const char *end = memchr(x->text + *at + 1, c, to - *at - 1);
 			size_t n = end == NULL ? 0 : (size_t)(end - x->text) - *at;
-			if (end == NULL || memchr(x->text + *at, '{', n) != NULL || memchr(x->text + *at, '}', n) != NULL ||
-			    memchr(x->text + *at, '#', n) != NULL || memchr(x->text + *at, '\\', n) != NULL)
+			if (end == NULL || memchr(x->text + *at, '{', n) != NULL ||
+			    memchr(x->text + *at, '}', n) != NULL || memchr(x->text + *at, '#', n) != NULL ||
+			    memchr(x->text + *at, '\\', n) != NULL)
 				return memo_lex_doubt(x, "an f-string whose fields are not plain");
 			*at += n;
 		}
@@ -63,7 +63,8 @@ static bool string(struct memo_scan *x, bool formatted, bool raw)
 {
 	size_t from = x->at;
 	char q = x->text[x->at];
-	bool triple = memo_lex_at(x, x->at + 1) == (unsigned char)q && memo_lex_at(x, x->at + 2) == (unsigned char)q;
+	bool triple = memo_lex_at(x, x->at + 1) == (unsigned char)q &&
+		      memo_lex_at(x, x->at + 2) == (unsigned char)q;
 	size_t wide = triple ? 3 : 1;
 	for (size_t i = from + wide; i < x->len; i++) {
 		char c = x->text[i];
@@ -162,11 +163,12 @@ bool memo_lex_python(struct memo_scan *x)
 
 /* ---- the guard ----------------------------------------------------------------------------------------------- */
 
-static const char *const to_text[] = { "linecache", "getsource",   "_getframe",	   "__loader__", "jit",	    "__spec__",
-				       "__cached__", "co_filename", "faulthandler", "settrace",	 "runpy",   "getsourcelines",
-				       "getcomments", NULL };
-static const char *const parts_to_text[] = { ".exception(", "exc_info=", "exc_info =", "import tokenize", "from tokenize",
-					     "'exc_info'", "\"exc_info\"", NULL };
+static const char *const to_text[] = { "linecache",    "getsource", "_getframe",  "__loader__",
+				       "jit",	       "__spec__",  "__cached__", "co_filename",
+				       "faulthandler", "settrace",  "runpy",	  "getsourcelines",
+				       "getcomments",  NULL };
+static const char *const parts_to_text[] = { ".exception(",   "exc_info=",  "exc_info =",   "import tokenize",
+					     "from tokenize", "'exc_info'", "\"exc_info\"", NULL };
 
 struct left {
 	const char *text, *end;
@@ -210,11 +212,14 @@ static bool own_argument(const struct left *l)
 /* Of __file__ only the folder is used, and the file's name stands nowhere else. */
 static bool folder_only(const struct memo_scan *x, const struct left *l)
 {
-	static const char *const before[] = { "dirname(", "dirname(os.path.abspath(", "dirname(os.path.realpath(",
-					      "dirname(abspath(", "dirname(realpath(", NULL };
+	static const char *const before[] = {
+		"dirname(",	    "dirname(os.path.abspath(", "dirname(os.path.realpath(",
+		"dirname(abspath(", "dirname(realpath(",	NULL
+	};
 	static const char *const behind[] = { ").parent", ").resolve().parent", ").absolute().parent", NULL };
 	bool any = false;
-	for (const char *p = l->text; (p = memo_lex_find_word(p, (size_t)(l->end - p), "__file__")) != NULL; p += 8) {
+	for (const char *p = l->text; (p = memo_lex_find_word(p, (size_t)(l->end - p), "__file__")) != NULL;
+	     p += 8) {
 		bool fine = false;
 		any = true;
 		for (size_t i = 0; before[i] != NULL; i++)
@@ -230,9 +235,13 @@ static bool folder_only(const struct memo_scan *x, const struct left *l)
 /* Of inspect what looks at signatures and kinds of objects, not at text or frames. */
 static bool inspects_text(const struct left *l)
 {
-	static const char *const words[] = { "getsourcefile",  "getfile",	 "getabsfile",	 "findsource", "getblock",
-					     "getframeinfo",   "getouterframes", "getinnerframes", "currentframe",
-					     "FrameInfo",      "getmodule",	 "getattr",	   "importlib", NULL };
+	static const char *const words[] = { "getsourcefile",  "getfile",
+					     "getabsfile",     "findsource",
+					     "getblock",       "getframeinfo",
+					     "getouterframes", "getinnerframes",
+					     "currentframe",   "FrameInfo",
+					     "getmodule",      "getattr",
+					     "importlib",      NULL };
 	if (!has_word(l, "inspect"))
 		return false;
 	if (has(l, "inspect as") || has(l, "inspect.stack") || has(l, "inspect.trace") || has(l, "'inspect'") ||
@@ -247,8 +256,10 @@ static bool inspects_text(const struct left *l)
 static bool keeps_tracebacks(const struct left *l)
 {
 	bool redirected = has(l, "redirect_stderr") || has(l, "stderr =");
-	static const char *const fine[] = { "traceback.print_exc()", "traceback.print_stack()", "traceback\n", NULL };
-	for (const char *p = l->text; (p = memo_lex_find_word(p, (size_t)(l->end - p), "traceback")) != NULL; p += 9) {
+	static const char *const fine[] = { "traceback.print_exc()", "traceback.print_stack()", "traceback\n",
+					    NULL };
+	for (const char *p = l->text; (p = memo_lex_find_word(p, (size_t)(l->end - p), "traceback")) != NULL;
+	     p += 9) {
 		bool so = false;
 		for (size_t i = 0; fine[i] != NULL; i++)
 			so = so || begins(l, p, fine[i]);

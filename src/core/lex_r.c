@@ -53,7 +53,8 @@ static bool raw(struct memo_scan *x)
 static bool word(struct memo_scan *x)
 {
 	size_t from = x->at;
-	while (memo_lex_name(memo_lex_at(x, x->at)) || memo_lex_at(x, x->at) == '.' || memo_lex_at(x, x->at) >= 0x80)
+	while (memo_lex_name(memo_lex_at(x, x->at)) || memo_lex_at(x, x->at) == '.' ||
+	       memo_lex_at(x, x->at) >= 0x80)
 		x->at++;
 	unsigned char next = memo_lex_at(x, x->at);
 	bool one = x->at - from == 1 && (x->text[from] == 'r' || x->text[from] == 'R');
@@ -75,7 +76,7 @@ static bool operator(struct memo_scan *x)
 
 bool memo_lex_r(struct memo_scan *x)
 {
-	static const char *const words[] = { "--vanilla",	"--no-save", "--no-restore", "--slave",
+	static const char *const words[] = { "--vanilla",    "--no-save", "--no-restore",   "--slave",
 					     "--no-environ", "--quiet",	  "--no-init-file", NULL };
 	if (!memo_lex_options(x, "", words))
 		return memo_lex_doubt(x, "its #! line has options that may change how it is read");
@@ -102,11 +103,13 @@ bool memo_lex_r(struct memo_scan *x)
 
 bool memo_lex_r_guard(struct memo_scan *x, const char *left, size_t len)
 {
-	static const char *const to_text[] = { "keep.source", "keep.parse.data", "srcref", "srcfile", "getParseData",
-					       "getSrcref",   "R_KEEP_PKG_SOURCE", "sys.source", NULL };
+	static const char *const to_text[] = { "keep.source",	    "keep.parse.data", "srcref",
+					       "srcfile",	    "getParseData",    "getSrcref",
+					       "R_KEEP_PKG_SOURCE", "sys.source",      NULL };
 	if (memo_lex_find_any(left, len, to_text) != NULL || memo_lex_find(left, len, "--file") != NULL)
 		return memo_lex_doubt(x, "it mentions a word that leads to its own text");
-	if (memo_lex_find_word(left, len, "commandArgs") != NULL && memo_lex_find(left, len, "trailingOnly") == NULL)
+	if (memo_lex_find_word(left, len, "commandArgs") != NULL &&
+	    memo_lex_find(left, len, "trailingOnly") == NULL)
 		return memo_lex_doubt(x, "it asks for all words of its command, its own path among them");
 	return true;
 }

@@ -468,7 +468,8 @@ static bool parenthesis(struct shell *s, struct state *t)
 	}
 	if (t->target)
 		return memo_lex_doubt(x, "a '(' behind a redirection");
-	if (next == ')' && ((t->at == ARGUMENT && t->command.words == 1) || (t->at == COMMAND && t->command.function))) {
+	if (next == ')' &&
+	    ((t->at == ARGUMENT && t->command.words == 1) || (t->at == COMMAND && t->command.function))) {
 		x->at += 2;
 		t->at = COMMAND;
 		t->before = ')';

@@ -3,12 +3,13 @@
  * hold line numbers, where they may be kept. */
 #include "lex_shell.h"
 
-static const char *const to_text[] = { "BASH_ARGV",   "BASH_ARGV0", "BASH_EXECUTION_STRING", "histchars",
-				       "HISTFILE",    "interactive_comments", NULL };
+static const char *const to_text[] = { "BASH_ARGV", "BASH_ARGV0", "BASH_EXECUTION_STRING",
+				       "histchars", "HISTFILE",	  "interactive_comments",
+				       NULL };
 static const char *const own_descriptors[] = { "/proc/thread", "/proc/$", "/proc/*", "/proc/\"",
 					       "/proc/[",      "/proc/?", "/proc/'", NULL };
 /* Below /proc/self: what does not lead to the text. */
-static const char *const self[] = { "status", "maps",	   "ns",    "cgroup", "mountinfo", "mounts",
+static const char *const self[] = { "status", "maps",	  "ns",	     "cgroup",	"mountinfo", "mounts",
 				    "limits", "loginuid", "uid_map", "gid_map", "setgroups", NULL };
 static const char *const numbers[] = { "LINENO", "BASH_LINENO", "caller", NULL };
 static const char *const later[] = { "eval", "trap", NULL };
@@ -16,7 +17,8 @@ static const char *const posix[] = { "expand_aliases", "posix", "POSIXLY_CORRECT
 
 bool memo_lex_shell(struct memo_scan *x)
 {
-	static const char *const words[] = { "-o", "pipefail", "errexit", "nounset", "--noprofile", "--norc", "--", NULL };
+	static const char *const words[] = { "-o",	    "pipefail", "errexit", "nounset",
+					     "--noprofile", "--norc",	"--",	   NULL };
 	struct shell s = { .x = x };
 	if (!memo_lex_options(x, "abefhkmnpuxCEo", words))
 		return memo_lex_doubt(x, "its #! line has options that may change how it is read");
@@ -38,7 +40,8 @@ static bool check_zeros(struct memo_scan *x, const char *left, size_t len)
 		return true;
 	for (size_t i = 0; i + 1 < len; i++) {
 		size_t n = left[i + 1] == '{' ? i + 2 : i + 1;
-		bool zero = n < len && left[n] == '0' && (n == i + 1 || n + 1 == len || !memo_lex_digit((unsigned char)left[n + 1]));
+		bool zero = n < len && left[n] == '0' &&
+			    (n == i + 1 || n + 1 == len || !memo_lex_digit((unsigned char)left[n + 1]));
 		bool source = len - n >= 11 && n < len && memcmp(left + n, "BASH_SOURCE", 11) == 0;
 		seen += left[i] == '$' && (zero || source);
 	}
@@ -150,8 +153,8 @@ static bool keeps_errors(const char *left, size_t len)
 		const char *to = p + 1;
 		if (to < end && *to == '>')
 			to++;
-		if (!two && !both && to < end && *to == '&' && to + 1 < end && !memo_lex_digit((unsigned char)to[1]) &&
-		    to[1] != '-') {
+		if (!two && !both && to < end && *to == '&' && to + 1 < end &&
+		    !memo_lex_digit((unsigned char)to[1]) && to[1] != '-') {
 			both = true;
 			to++;
 		}

@@ -82,7 +82,10 @@ static void zero(struct shell *s, size_t from, size_t to, const char *rest, size
 	unsigned char next = memo_lex_at(x, end);
 	bool whole = next == 0 || strchr(" \t\n)`;|\"", next) != NULL;
 	s->zeros++;
-	struct shell_command *shows = s->body ? NULL : s->captured ? s->around : s->command != NULL ? s->command : s->around;
+	struct shell_command *shows = s->body		   ? NULL
+				      : s->captured	   ? s->around
+				      : s->command != NULL ? s->command
+							   : s->around;
 	bool base = len == 4 && memcmp(rest, "##*/", 4) == 0;
 	base = base || (len == 0 && whole && below(x->text, from, "basename"));
 	if (base && shows != NULL)
@@ -335,8 +338,8 @@ bool shell_arithmetic(struct shell *s, bool semicolons)
 			x->at--;
 		} else if (c == '$' && next != 0 && strchr("#?$!", next) != NULL) {
 			x->at++;
-		} else if (c == '$' ? !memo_lex_name(next) || next == '0' :
-				      !memo_lex_name(c) && (c != ';' || !semicolons) &&
+		} else if (c == '$' ? !memo_lex_name(next) || next == '0'
+				    : !memo_lex_name(c) && (c != ';' || !semicolons) &&
 					      strchr(" \t()+-*/%<>=!&|^~?:,[]", c) == NULL) {
 			return memo_lex_doubt(x, "arithmetic that is not plain");
 		}
@@ -479,8 +482,8 @@ bool shell_here(struct shell *s, bool tabs)
 	h.quoted = quote == '\'' || quote == '"' || quote == '\\';
 	x->at += h.quoted;
 	h.word = x->at;
-	while (memo_lex_name(memo_lex_at(x, x->at)) || (memo_lex_at(x, x->at) != 0 &&
-							strchr("-.!+,:%@", memo_lex_at(x, x->at)) != NULL))
+	while (memo_lex_name(memo_lex_at(x, x->at)) ||
+	       (memo_lex_at(x, x->at) != 0 && strchr("-.!+,:%@", memo_lex_at(x, x->at)) != NULL))
 		x->at++;
 	h.len = x->at - h.word;
 	bool closed = !h.quoted || quote == '\\' || memo_lex_at(x, x->at) == quote;

@@ -70,9 +70,9 @@ static int decode_bytes(const char *text, size_t len, struct memo_buf *b, struct
 			int low = len - i > 2 ? hex_digit(text[i + 2]) : -1;
 			if (high < 0 || low < 0)
 				return memo_fail(err, -EINVAL,
-						 "'%%' at byte %zu needs two hex digits after it; write "
+						 "'%s' at byte %zu: '%%' needs two hex digits after it; write "
 						 "a percent sign as %%25",
-						 i + 1);
+						 memo_value_show(text + i, len - i < 3 ? len - i : 3).text, i + 1);
 			c = (char)(high * 16 + low);
 			i += 2;
 		}
@@ -196,8 +196,8 @@ int memo_path_inputs(const struct memo_task *t, const char *component, json_t **
 	switch (memo_path_classify(component)) {
 	case MEMO_COMP_NONE:
 		return memo_fail(err, -ENOENT,
-				 "the name is neither key=value pairs nor @default nor @ and %d to %d hex digits",
-				 MEMO_HANDLE_MIN, MEMO_HEX_LEN);
+				 "'%s' is neither key=value pairs nor @default nor @ and %d to %d hex digits",
+				 memo_value_show(component, strlen(component)).text, MEMO_HANDLE_MIN, MEMO_HEX_LEN);
 	case MEMO_COMP_HANDLE:
 		return memo_fail(err, -ENOENT, "'%s' is a handle; only the store can tell its inputs", component);
 	case MEMO_COMP_PAIRS:

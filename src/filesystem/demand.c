@@ -111,19 +111,31 @@ void memo_call_end(struct memo_fs *fs, const struct memo_call *c, int code)
 	memo_nodes_put(&fs->nodes, c->node);
 }
 
+/* A stat of a "cache": false task's file belongs to the open that the thread makes next, soon. */
+static void keep_for_open(struct memo_fs *fs, const struct memo_call *c)
+{
+	const struct memo_origin *o = atomic_load(&c->node->origin);
+	char key[MEMO_KEY_BYTES];
+	if (c->node->once && c->node->type == S_IFREG && o != NULL &&
+	    memo_view_key(key, sizeof key, c->node->view, o->task->name, o->task->version, o->component, NULL) == 0)
+		memo_node_keep(&fs->nodes, c->node, key, c->tid);
+}
+
 static void serve_attr(struct memo_fs *fs, const struct memo_call *c)
 {
 	struct stat st;
 	double seconds;
+	keep_for_open(fs, c);
 	memo_attr(fs, c->node, true, &st, &seconds);
 	memo_call_observe(fs, memo_call_owner(c->node), c->tid);
 	(void)fuse_reply_attr(c->req, &st, seconds);
 	memo_nodes_put(&fs->nodes, c->node);
 }
 
-static void serve_link(struct memo_fs *fs, const struct memo_call *c)
+/* The answer's path, when the path that the node was bound to had gone and was made anew. */
+static void serve_link(struct memo_fs *fs, const struct memo_call *c, const struct memo_result *answer)
 {
-	const struct memo_result *r = atomic_load(&c->node->result);
+	const struct memo_result *r = answer != NULL ? answer : atomic_load(&c->node->result);
 	if (r->path == NULL) {
 		memo_call_end(fs, c, -EIO);
 		return;
@@ -145,7 +157,7 @@ void memo_call_serve(struct memo_fs *fs, const struct memo_call *c, struct memo_
 		serve_attr(fs, c);
 		return;
 	case MEMO_CALL_READLINK:
-		serve_link(fs, c);
+		serve_link(fs, c, answer);
 		return;
 	case MEMO_CALL_OPENDIR:
 		memo_ops_opendir_result(fs, c);
@@ -170,7 +182,13 @@ void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
 	struct memo_node *owner = memo_call_owner(c->node);
 	const struct memo_origin *o = atomic_load(&owner->origin);
 	if (atomic_load(&owner->result) != NULL) {
-		memo_call_serve(fs, c, NULL);
+		/* That an external path is still there cannot be told from what the kernel holds; a pool thread looks. */
+		if (c->op == MEMO_CALL_READLINK && o != NULL && !owner->once && atomic_load(&owner->demandable))
+			memo_park_demand(fs, c, o, NULL,
+					 MEMO_DEMAND_CHECK |
+						 (owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : 0u));
+		else
+			memo_call_serve(fs, c, NULL);
 		return;
 	}
 	if (o == NULL) {

@@ -153,28 +153,18 @@ static int describe(enum memo_view view, const struct memo_result *r, struct mem
 	return 0;
 }
 
-/* Whether a name of /tasks or /cached is listed. -ENOENT: it is not. */
+/* Whether a name of /tasks or /cached is listed. -ENOENT: it is not. What the name was demanded for may not be what it means
+ * now (another default, another input file): a listed name that is a miss would have "ls -l" start work. */
 static int finished(struct memo_fs *fs, const struct memo_dir *d, const struct memo_named *n, struct memo_dirent *e)
 {
 	if (!n->known || n->state != MEMO_SUCCESS)
 		return -ENOENT;
-	struct memo_result *r = NULL;
-	int code = memo_store_lookup(fs->store, &n->identity, &r, NULL);
-	if (code < 0)
-		return code;
-	bool peek = r->observed || memo_task_volatile(d->task) || d->task->needs > 0;
-	if (!peek) {
-		code = describe(d->view, r, e);
-		memo_result_unref(r);
-		return code;
-	}
-	memo_result_unref(r);
 	struct memo_task *t = NULL;
 	json_t *inputs = NULL;
-	code = memo_runner_resolve(fs->runner, d->task->name, d->task->version, n->name, &t, &inputs, NULL);
+	int code = memo_runner_resolve(fs->runner, d->task->name, d->task->version, n->name, &t, &inputs, NULL);
 	if (code < 0)
 		return code;
-	r = NULL;
+	struct memo_result *r = NULL;
 	code = memo_runner_peek(fs->runner, t, inputs, &r);
 	memo_task_unref(t);
 	json_decref(inputs);

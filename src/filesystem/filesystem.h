@@ -25,7 +25,7 @@ struct memo_fs;
 struct memo_fs_options {
 	struct memo_runner *runner;
 	const char *mountpoint; /* absolute, real path */
-	const char *options;    /* as after -o, comma-separated, or NULL: allow_other, and what mount(8) knows */
+	const char *options; /* as after -o, comma-separated, or NULL: allow_other, and what mount(8) knows */
 	/* Called once, from a thread of the filesystem, when the kernel ended the connection (umount, abort): the
 	 * owner then stops and closes. */
 	void (*ended)(void *arg);

@@ -101,7 +101,8 @@ struct memo_node {
 	enum memo_view view;
 	mode_t type; /* S_IFDIR, S_IFREG, S_IFLNK */
 	bool once; /* of a task with "cache": false: each open is an execution */
-	char *task, *version; /* of directories and what is below them; may be NULL; in /runs @task is the run's id */
+	char *task,
+		*version; /* of directories and what is below them; may be NULL; in /runs @task is the run's id */
 	char *home; /* the name under which a directory was made: it can have but one */
 	char *target; /* LINK, and links inside a tree */
 	unsigned index; /* ENTRY: in the tree; TEXT: in memo_info_names; OUTCOME, RUN_TEXT: which */
@@ -114,7 +115,8 @@ struct memo_node {
 	uint64_t inner; /* id of entry i of its tree: inner + i; set before result */
 	atomic_bool demandable; /* a name in /tasks led here */
 	/* For the statistics alone. */
-	atomic_bool counted; /* the demand that gave it its result was counted: the OPEN that follows is no further hit */
+	atomic_bool
+		counted; /* the demand that gave it its result was counted: the OPEN that follows is no further hit */
 	atomic_int reader; /* of a directory: the thread that opened something in it last */
 	/* Guarded by the table's lock. */
 	struct memo_map_link link;
@@ -217,6 +219,9 @@ struct memo_blob *memo_node_blob_get(struct memo_nodes *t, struct memo_node *n, 
 #define MEMO_TICKETS 256
 #define MEMO_TICKET_NS (5 * MEMO_NS_PER_S)
 void memo_nodes_ticket(struct memo_nodes *t, const char *key, pid_t tid, struct memo_node *n);
+/* The same for a file of a "cache": false task whose attributes @tid was told: the execution belongs to its next OPEN. Nothing
+ * when another thread has it, or an open took it. */
+void memo_node_keep(struct memo_nodes *t, struct memo_node *n, const char *key, pid_t tid);
 /* Pinned, or NULL. */
 struct memo_node *memo_nodes_ticket_find(struct memo_nodes *t, const char *key, pid_t tid);
 

@@ -144,6 +144,16 @@ void memo_nodes_ticket(struct memo_nodes *t, const char *key, pid_t tid, struct 
 	memo_mutex_unlock(&t->mu);
 }
 
+void memo_node_keep(struct memo_nodes *t, struct memo_node *n, const char *key, pid_t tid)
+{
+	memo_mutex_lock(&t->mu);
+	if (tid != 0 && n->once && !n->consumed && (n->reserved == 0 || n->reserved == tid)) {
+		n->reserved = tid;
+		ticket_put(t, key, tid, n);
+	}
+	memo_mutex_unlock(&t->mu);
+}
+
 struct memo_node *memo_nodes_ticket_find(struct memo_nodes *t, const char *key, pid_t tid)
 {
 	struct memo_node *found = NULL;
@@ -174,8 +184,9 @@ static enum memo_admit admit_locked(struct memo_nodes *t, struct memo_node *n, c
 {
 	if (n->once && (n->consumed || (n->reserved != 0 && n->reserved != tid)))
 		return MEMO_ADMIT_OTHER;
-	/* A thread that was told once to look again is served: the kernel retries only once. */
-	struct memo_ticket *k = n->tainted || n->once ? ticket_of(t, n, tid) : NULL;
+	/* A thread that was told once to look again is served: the kernel retries only once. The ticket ends here in any case,
+	 * or it would lead later look-ups of the name to a result that it no longer means. */
+	struct memo_ticket *k = ticket_of(t, n, tid);
 	if (n->tainted && k == NULL && n->type == S_IFREG) {
 		if (n->once)
 			n->reserved = tid;

@@ -104,6 +104,9 @@ static bool unchanged(struct memo_fs *fs, const struct memo_node *n)
 	const struct memo_origin *o = atomic_load(&n->origin);
 	if (n->kind != MEMO_NODE_INSTANCE || have == NULL)
 		return n->kind != MEMO_NODE_LINK;
+	/* Of a task with "cache": false: no result is what the name means, each belongs to whoever asked for it. */
+	if (n->once)
+		return true;
 	if (o == NULL)
 		return false;
 	struct memo_result *now = NULL;

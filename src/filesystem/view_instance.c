@@ -173,7 +173,8 @@ static void show_canonical(struct memo_fs *fs, fuse_req_t req, struct memo_node_
 	}
 	if (show_ticket(fs, req, s))
 		return;
-	memo_view_entry(fs, req, s, changes || s->once || s->view == MEMO_VIEW_CACHED ? 0 : MEMO_FOREVER);
+	/* Not for long: only the result tells whether the name stays what it is (it may have read the mount). */
+	memo_view_entry(fs, req, s, 0);
 }
 
 void memo_view_instance_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node *dir, const char *component)

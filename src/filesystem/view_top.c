@@ -58,9 +58,10 @@ static void lookup_root(struct memo_fs *fs, fuse_req_t req, const char *name)
 	for (unsigned v = 0; v < MEMO_VIEWS; v++) {
 		if (strcmp(name, memo_view_names[v]) != 0)
 			continue;
-		s = (struct memo_node_spec){
-			.ino = memo_view_ino((enum memo_view)v), .kind = MEMO_NODE_VIEW, .view = (enum memo_view)v, .type = S_IFDIR
-		};
+		s = (struct memo_node_spec){ .ino = memo_view_ino((enum memo_view)v),
+					     .kind = MEMO_NODE_VIEW,
+					     .view = (enum memo_view)v,
+					     .type = S_IFDIR };
 		memo_view_entry(fs, req, &s, MEMO_FOREVER);
 		return;
 	}

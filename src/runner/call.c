@@ -4,14 +4,13 @@
  *	identify  all upstream results are there: key, identity, look-up (call_look.c)
  *	check     a hit that read the mount while it ran: is each thing that it read still the same? (call_look.c)
  *
- * and on a miss the call joins the execution of its identity (exec.c). Here: life, demands, edges, the first step. */
+ * and on a miss the call joins the execution of its identity (exec.c). Here: life, edges, the end, the first step. */
 #include "internal.h"
 
 #include "base/json.h"
 #include "base/scope.h"
 #include "core/path.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #define MAX_RESTARTS 3
@@ -53,8 +52,10 @@ void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct mem
 	memo_pool_push(r, &c->job, fn, c);
 }
 
-/* Calls of a run are its own: they carry its options. What they execute is shared with everyone (exec.c). */
-static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name, struct run *run)
+/* Calls of a run are its own: they carry its options. What they execute is shared with everyone (exec.c). @kind keeps
+ * calls apart that must not end alike: those that may execute, and those that may not. */
+static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name, char kind,
+			     struct run *run)
 {
 	const char *owner = run != NULL ? memo_run_id(run) : "";
 	struct call *c = calloc(1, sizeof *c);
@@ -64,7 +65,7 @@ static struct call *call_new(struct memo_task *t, const json_t *inputs, const ch
 	size_t lv = strlen(t->version);
 	size_t ln = strlen(name);
 	size_t lr = strlen(owner);
-	c->key_len = lt + lv + ln + lr + 3;
+	c->key_len = lt + lv + ln + lr + 4;
 	c->key = malloc(c->key_len + 1);
 	c->name = strdup(name);
 	if (c->key == NULL || c->name == NULL) {
@@ -73,41 +74,49 @@ static struct call *call_new(struct memo_task *t, const json_t *inputs, const ch
 		free(c);
 		return NULL;
 	}
-	memcpy(c->key, t->name, lt + 1);
-	memcpy(c->key + lt + 1, t->version, lv + 1);
-	memcpy(c->key + lt + lv + 2, name, ln + 1);
-	memcpy(c->key + lt + lv + ln + 3, owner, lr + 1);
+	c->key[0] = kind;
+	memcpy(c->key + 1, t->name, lt + 1);
+	memcpy(c->key + lt + 2, t->version, lv + 1);
+	memcpy(c->key + lt + lv + 3, name, ln + 1);
+	memcpy(c->key + lt + lv + ln + 4, owner, lr + 1);
 	c->refs = 1;
 	c->task = memo_task_ref(t);
 	c->inputs = json_incref((json_t *)inputs);
 	return c;
 }
 
-int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name, unsigned flags,
-		  unsigned depth, bool allowed, struct run *run, struct call **out, struct memo_err *err)
+int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name,
+		  unsigned flags, unsigned depth, bool allowed, struct run *run, struct call **out,
+		  struct memo_err *err)
 {
 	if (r->closing)
 		return memo_fail(err, -ESHUTDOWN, "memofs is ending");
 	if (depth > MEMO_RUNNER_DEPTH)
-		return memo_fail(err, -ELOOP, "task '%s': needs nested more than %d deep", t->name, MEMO_RUNNER_DEPTH);
+		return memo_fail(err, -ELOOP, "task '%s': needs nested more than %d deep", t->name,
+				 MEMO_RUNNER_DEPTH);
 	if (t->cache)
 		flags &= ~(unsigned)MEMO_DEMAND_FRESH;
 	else if (run != NULL)
 		flags |= MEMO_DEMAND_FRESH; /* reused within the run, which remembers it, and not beyond */
-	struct call *c = call_new(t, inputs, name, run);
+	char kind = (flags & MEMO_DEMAND_PEEK) != 0 ? 'p' : allowed ? 'x' : 'n';
+	struct call *c = call_new(t, inputs, name, kind, run);
 	if (c == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
-	bool shared = run != NULL || (flags & (MEMO_DEMAND_PEEK | MEMO_DEMAND_FORCE | MEMO_DEMAND_FRESH)) == 0;
+	flags &= ~(unsigned)MEMO_DEMAND_CHECK; /* every call looks */
+	bool shared = run != NULL || (flags & (MEMO_DEMAND_FORCE | MEMO_DEMAND_FRESH)) == 0;
 	struct memo_map_link *l = shared ? memo_map_get(&r->calls, c->key, c->key_len) : NULL;
-	if (l != NULL && MEMO_CONTAINER(l, struct call, link)->task == t) {
+	struct call *old = l == NULL ? NULL : MEMO_CONTAINER(l, struct call, link);
+	if (old != NULL && old->task == t) {
 		call_free(c);
-		c = MEMO_CONTAINER(l, struct call, link);
-		c->allowed = c->allowed || allowed;
-		c->refs++;
-		*out = c;
+		old->refs++;
+		*out = old;
 		return 0;
 	}
-	if (shared && l == NULL) {
+	if (old != NULL) { /* of a definition that was replaced */
+		memo_map_remove(&r->calls, &old->link);
+		old->shared = false;
+	}
+	if (shared) {
 		int code = memo_map_put(&r->calls, &c->link, c->key, c->key_len);
 		if (code < 0) {
 			call_free(c);
@@ -134,94 +143,6 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 	return 0;
 }
 
-/* ---- demands on it --------------------------------------------------------------------------- */
-
-static struct user *user_get(struct memo_runner *r, uid_t uid) LOCKED
-{
-	struct memo_map_link *l = memo_map_get(&r->users, &uid, sizeof uid);
-	if (l != NULL)
-		return MEMO_CONTAINER(l, struct user, link);
-	struct user *u = calloc(1, sizeof *u);
-	if (u == NULL)
-		return NULL;
-	u->uid = uid;
-	if (memo_map_put(&r->users, &u->link, &u->uid, sizeof u->uid) < 0) {
-		free(u);
-		return NULL;
-	}
-	return u;
-}
-
-static int user_enter(struct memo_runner *r, struct call *c, uid_t uid, uint64_t limit) LOCKED
-{
-	for (size_t i = 0; i < c->users; i++) {
-		if (c->user[i].user->uid == uid) {
-			c->user[i].count++;
-			return 0;
-		}
-	}
-	struct user *u = user_get(r, uid);
-	struct call_user *list = u == NULL ? NULL : realloc(c->user, (c->users + 1) * sizeof *list);
-	if (list == NULL)
-		return -ENOMEM;
-	c->user = list;
-	if (u->calls >= limit)
-		return -EDQUOT;
-	u->calls++;
-	list[c->users++] = (struct call_user){ u, 1 };
-	return 0;
-}
-
-static void user_leave(struct memo_runner *r, struct call *c, uid_t uid) LOCKED
-{
-	for (size_t i = 0; i < c->users; i++) {
-		struct user *u = c->user[i].user;
-		if (u->uid != uid)
-			continue;
-		if (--c->user[i].count > 0)
-			return;
-		c->user[i] = c->user[--c->users];
-		if (--u->calls == 0) {
-			memo_map_remove(&r->users, &u->link);
-			free(u);
-		}
-		return;
-	}
-}
-
-int memo_call_attach(struct memo_runner *r, struct call *c, struct memo_wait *w, uint64_t limit)
-{
-	int code = user_enter(r, c, w->uid, limit);
-	if (code < 0)
-		return code;
-	w->call = c;
-	c->refs++;
-	(void)atomic_fetch_add(&w->refs, 1);
-	w->next = c->waits;
-	w->prev = &c->waits;
-	if (w->next != NULL)
-		w->next->prev = &w->next;
-	c->waits = w;
-	if (w->reader != NULL)
-		memo_exec_reading(r, w->reader, w);
-	return 0;
-}
-
-void memo_call_detach(struct memo_runner *r, struct memo_wait *w)
-{
-	*w->prev = w->next;
-	if (w->next != NULL)
-		w->next->prev = w->prev;
-	w->next = NULL;
-	w->prev = NULL;
-	user_leave(r, w->call, w->uid);
-	if (w->reader != NULL) {
-		memo_exec_read_done(r, w->reader, w);
-		memo_exec_unref(r, w->reader);
-		w->reader = NULL;
-	}
-}
-
 /* ---- edges ----------------------------------------------------------------------------------- */
 
 static void edge_cut(struct memo_runner *r, struct edge *e) LOCKED
@@ -243,7 +164,8 @@ int memo_call_edge(struct memo_runner *r, struct edge *e, struct call *parent, s
 		memo_call_unref(r, child);
 		return -EDEADLK;
 	}
-	*e = (struct edge){ .next = child->parents, .parent = parent, .child = child };
+	bool late = memo_call_joins_late(child, parent->asked_ns);
+	*e = (struct edge){ .next = child->parents, .parent = parent, .child = child, .late = late };
 	child->parents = e;
 	return 0;
 }
@@ -257,8 +179,8 @@ static void up_done(struct memo_runner *r, struct edge *e, struct call *child) L
 	if (child->code < 0) {
 		struct memo_err err;
 		const char *text = child->err.code != 0 ? child->err.text : memo_strerror(child->code);
-		(void)memo_fail(&err, child->code, "%s '%s': %s", c->plan.up[i].need != NULL ? "need" : "upstream of",
-				c->plan.up[i].key, text);
+		(void)memo_fail(&err, child->code, "%s '%s': %s",
+				c->plan.up[i].need != NULL ? "need" : "upstream of", c->plan.up[i].key, text);
 		c->up_failed = true;
 		memo_call_fail(r, c, child->code, &err);
 		return;
@@ -289,7 +211,63 @@ static void observed_done(struct memo_runner *r, struct call *c, struct call *ch
 	}
 }
 
-void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res, const struct memo_err *err)
+/* The call that late ones go over to, a reference; NULL: what @c has found holds for them too. */
+static struct call *once_more(struct memo_runner *r, const struct call *c) LOCKED
+{
+	bool late = false;
+	for (const struct memo_wait *w = c->waits; w != NULL && !late; w = w->next)
+		late = w->late;
+	for (const struct edge *e = c->parents; e != NULL && !late; e = e->next)
+		late = e->late;
+	if (!late || c->code < 0 || !c->task->cache)
+		return NULL;
+	if (!c->result->observed && !memo_runner_volatile(c->task, c->inputs))
+		return NULL;
+	struct call *again;
+	if (memo_call_get(r, c->task, c->inputs, c->name, c->flags, c->depth, c->allowed, c->run, &again, NULL) < 0)
+		return NULL;
+	again->started = again->started || c->started;
+	return again;
+}
+
+static void end_waits(struct memo_runner *r, struct call *c, struct call *again) LOCKED
+{
+	while (c->waits != NULL) {
+		struct memo_wait *w = c->waits;
+		if (again != NULL && w->late && memo_call_move(r, c, w, again))
+			continue;
+		if (c->code == -EDEADLK && w->reader != NULL)
+			w->reader->deadlock = true;
+		memo_call_detach(r, w); /* the call's references to it go to the dispatcher */
+		memo_post_answer(r, w);
+	}
+}
+
+static void end_parents(struct memo_runner *r, struct call *c, struct call *again) LOCKED
+{
+	while (c->parents != NULL) {
+		struct edge *e = c->parents;
+		struct call *parent = e->parent;
+		bool late = e->late && again != NULL;
+		parent->refs++;
+		c->refs++;
+		edge_cut(r, e);
+		if (late) {
+			again->refs++;
+			if (memo_call_edge(r, e, parent, again) < 0)
+				memo_call_fail(r, parent, -EDEADLK, NULL);
+		} else if (e == &parent->observed_edge) {
+			observed_done(r, parent, c);
+		} else {
+			up_done(r, e, c);
+		}
+		memo_call_unref(r, parent);
+		memo_call_unref(r, c);
+	}
+}
+
+void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res,
+		    const struct memo_err *err)
 {
 	if (c->phase == CALL_DONE)
 		return;
@@ -311,26 +289,10 @@ void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo
 	edge_cut(r, &c->observed_edge);
 	struct exec *x = c->exec;
 	c->exec = NULL;
-	while (c->waits != NULL) {
-		struct memo_wait *w = c->waits;
-		if (code == -EDEADLK && w->reader != NULL)
-			w->reader->deadlock = true;
-		memo_call_detach(r, w); /* the call's references to it go to the dispatcher */
-		memo_post_answer(r, w);
-	}
-	while (c->parents != NULL) {
-		struct edge *e = c->parents;
-		struct call *parent = e->parent;
-		parent->refs++;
-		c->refs++;
-		edge_cut(r, e);
-		if (e == &parent->observed_edge)
-			observed_done(r, parent, c);
-		else
-			up_done(r, e, c);
-		memo_call_unref(r, parent);
-		memo_call_unref(r, c);
-	}
+	struct call *again = once_more(r, c);
+	end_waits(r, c, again);
+	end_parents(r, c, again);
+	memo_call_unref(r, again);
 	memo_exec_unref(r, x);
 	memo_cond_broadcast(&r->idle);
 	memo_call_unref(r, c);
@@ -338,14 +300,26 @@ void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo
 
 /* ---- failing --------------------------------------------------------------------------------- */
 
+/* The name leads to the record of the failed identity already, which says more. */
+static bool is_named(struct memo_runner *r, const struct call *c)
+{
+	struct memo_named n;
+	return c->identified &&
+	       memo_store_named(r->store, c->task->name, c->task->version, c->name, &n, NULL) == 0 && n.known &&
+	       memo_id_equal(&n.identity, &c->identity);
+}
+
 static void note_failure(struct memo_runner *r, void *arg)
 {
 	struct call *c = arg;
-	int code = memo_store_name_failed(r->store, c->task->name, c->task->version, c->name, c->inputs, c->err.text, NULL);
+	bool known = is_named(r, c);
+	if (!known && memo_store_name_failed(r->store, c->task->name, c->task->version, c->name, c->inputs,
+					     c->err.text, NULL) < 0)
+		known = true; /* only the sentence is lost: the answer is a failure all the same */
 	memo_mutex_lock(&r->mu);
-	if (code < 0 && c->code == 0)
-		c->code = code;
-	memo_post_event(r, MEMO_EVENT_STATE, c->task->name, c->task->version, c->name, MEMO_FAILED, c->err.text);
+	if (!known)
+		memo_post_event(r, MEMO_EVENT_STATE, c->task->name, c->task->version, c->name, MEMO_FAILED,
+				c->err.text);
 	memo_call_done(r, c, c->code, NULL, NULL);
 	memo_call_unref(r, c);
 	memo_mutex_unlock(&r->mu);
@@ -375,11 +349,13 @@ void memo_call_fail(struct memo_runner *r, struct call *c, int code, const struc
 	if ((c->flags & MEMO_DEMAND_PEEK) != 0)
 		code = -ENOENT;
 	c->code = code;
-	bool note = (c->flags & MEMO_DEMAND_PEEK) == 0 && !c->identified && code != -ESHUTDOWN && code != -EACCES;
-	if (note)
-		memo_call_push(r, c, note_failure);
-	else
+	bool note = (c->flags & MEMO_DEMAND_PEEK) == 0 && code != -ESHUTDOWN && code != -EACCES;
+	if (note) {
+		c->refs++;
+		memo_pool_push(r, &c->note, note_failure, c);
+	} else {
 		memo_call_done(r, c, code, NULL, NULL);
+	}
 }
 
 /* ---- prepare --------------------------------------------------------------------------------- */
@@ -434,11 +410,13 @@ static void demand_upstream(struct memo_runner *r, struct call *c, char **names)
 	for (size_t i = 0; i < c->plan.ups; i++) {
 		struct call *child;
 		struct memo_dep_up *u = &c->plan.up[i];
-		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, c->run, &child, &err);
+		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, c->run,
+					 &child, &err);
 		if (code == 0)
 			code = memo_call_edge(r, &c->up[i], c, child);
 		if (code == -EDEADLK)
-			(void)memo_fail(&err, code, "task '%s': waits for itself: '%s' reads it while it is needed by it",
+			(void)memo_fail(&err, code,
+					"task '%s': waits for itself: '%s' reads it while it is needed by it",
 					c->task->name, u->task->name);
 		if (code < 0) {
 			memo_call_fail(r, c, code, &err);
@@ -456,6 +434,14 @@ static void prepare(struct memo_runner *r, void *arg)
 	struct call *c = arg;
 	struct memo_err err = { 0 };
 	char **names = NULL;
+	memo_mutex_lock(&r->mu);
+	bool stop = c->phase != CALL_HASH || c->failing;
+	c->begun = true;
+	if (stop)
+		memo_call_unref(r, c);
+	memo_mutex_unlock(&r->mu);
+	if (stop)
+		return;
 	int code = memo_plan_make(r->store, c->task, c->inputs, &c->plan, &err);
 	c->planned = code == 0;
 	if (code == 0)
@@ -485,7 +471,8 @@ void memo_call_restart(struct memo_runner *r, struct call *c)
 		return;
 	if (++c->restarts > MAX_RESTARTS) {
 		struct memo_err err;
-		(void)memo_fail(&err, -EIO, "task '%s': its input files change while it runs; try again when they are at rest",
+		(void)memo_fail(&err, -EIO,
+				"task '%s': its input files change while it runs; try again when they are at rest",
 				c->task->name);
 		memo_call_fail(r, c, -EIO, &err);
 		return;
@@ -502,6 +489,7 @@ void memo_call_restart(struct memo_runner *r, struct call *c)
 	c->plan_key = NULL;
 	c->plan_upstream = NULL;
 	c->identified = false;
+	c->begun = false;
 	c->phase = CALL_HASH;
 	memo_call_push(r, c, prepare);
 	memo_exec_unref(r, x);

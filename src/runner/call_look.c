@@ -43,8 +43,9 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 		return;
 	}
 	if (!c->allowed) {
-		(void)memo_fail(&err, -EACCES, "task '%s': this result is not cached, and you may not start work in this store "
-					       "(memofs config runners)",
+		(void)memo_fail(&err, -EACCES,
+				"task '%s': this result is not cached, and you may not start work in this store "
+				"(memofs config runners)",
 				c->task->name);
 		memo_call_fail(r, c, -EACCES, &err);
 		return;
@@ -53,15 +54,17 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 	memo_exec_join(r, c);
 }
 
-/* What the call's run wants of the look-up. *@res: the run has this result already. */
+/* What the call's run wants of the look-up: true to skip it. *@res: the run has this result already; *@verify: a hit is to
+ * be verified, this one too. */
 static bool run_decides(struct memo_runner *r, struct call *c, struct memo_result **res, bool *verify)
 {
 	bool force = (c->flags & MEMO_DEMAND_FORCE) != 0;
+	bool doubt = false;
 	if (c->run == NULL)
 		return force;
 	memo_mutex_lock(&r->mu);
-	*res = memo_run_known(r, c);
-	*verify = memo_run_verifies(c->run);
+	*res = memo_run_known(r, c, &doubt);
+	*verify = memo_run_verifies(c->run) && (*res == NULL || doubt);
 	if (*res == NULL && memo_run_forces(c->run, c->task)) {
 		c->flags |= MEMO_DEMAND_FORCE; /* for the exec's look-up, too */
 		force = true;
@@ -70,14 +73,25 @@ static bool run_decides(struct memo_runner *r, struct call *c, struct memo_resul
 	return force;
 }
 
-/* A result that does not pass its verification is lost. 0: valid, -ENOENT: it is not. */
-static int verify_hit(struct memo_runner *r, struct call *c, struct memo_result *res, struct memo_err *err)
+/* A hit that must be looked at: in a run that verifies, and an external result always, since it lives outside the store and
+ * may go away by itself. What does not pass is lost: -ENOENT, a miss. */
+static int look_at(struct memo_runner *r, struct call *c, struct memo_result **res, bool verify,
+		   struct memo_err *err)
 {
 	struct memo_err why = { 0 };
-	int code = memo_verify_result(r, c->task, c->inputs, res, &why);
-	if (code != -EBADMSG)
-		return code < 0 ? memo_fail(err, code, "%s", why.text) : 0;
-	code = memo_store_result_lost(r->store, res, why.text, err);
+	int code = 0;
+	if (verify)
+		code = memo_verify_result(r, c->task, c->inputs, *res, &why);
+	else if ((*res)->kind == MEMO_RESULT_EXTERNAL && memo_store_result_present(r->store, *res) < 0)
+		code = memo_fail(&why, -EBADMSG, "its path does not exist any more");
+	if (code == 0)
+		return 0;
+	if (code == -EBADMSG)
+		code = memo_store_result_lost(r->store, *res, why.text, err);
+	else
+		return memo_fail(err, code, "%s", why.text);
+	memo_result_unref(*res);
+	*res = NULL;
 	return code < 0 && code != -ENOENT ? code : -ENOENT;
 }
 
@@ -85,6 +99,10 @@ static int verify_hit(struct memo_runner *r, struct call *c, struct memo_result 
 static int look_up(struct memo_runner *r, struct call *c, struct memo_result **res, json_t **observed,
 		   struct memo_err *err)
 {
+	json_decref(c->plan_key); /* of a look-up before an execution that it joined */
+	json_decref(c->plan_upstream);
+	c->plan_key = NULL;
+	c->plan_upstream = NULL;
 	int code = memo_plan_identify(r->store, &c->plan, &c->plan_key, &c->identity, &c->plan_upstream, err);
 	if (code == 0) {
 		code = memo_plan_raw(&c->plan, c->plan_key, &c->raw, err);
@@ -93,13 +111,15 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 	}
 	if (code < 0)
 		return code;
-	c->identified = true;
 	bool verify = false;
 	bool force = run_decides(r, c, res, &verify);
 	if (*res != NULL) {
-		note_hit(r, c, *res);
-		c->known = true;
-		return 0;
+		code = verify ? look_at(r, c, res, true, err) : 0;
+		if (code == 0) {
+			note_hit(r, c, *res);
+			c->known = true;
+		}
+		return code == -ENOENT ? 0 : code;
 	}
 	if (!c->task->cache || force)
 		return 0;
@@ -108,13 +128,8 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 		struct memo_instance i = instance(c, &c->identity);
 		code = memo_store_take_over(r->store, &i, res, err);
 	}
-	if (code == 0 && verify) {
-		code = verify_hit(r, c, *res, err);
-		if (code < 0) {
-			memo_result_unref(*res);
-			*res = NULL;
-		}
-	}
+	if (code == 0)
+		code = look_at(r, c, res, verify, err);
 	if (code == -ENOENT)
 		return 0;
 	if (code < 0)
@@ -139,6 +154,7 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 	int code = look_up(r, c, &res, &observed, &err);
 	memo_mutex_lock(&r->mu);
 	if (c->phase == CALL_IDENTITY && !c->failing) {
+		c->identified = c->plan_key != NULL;
 		if (r->closing) {
 			memo_call_fail(r, c, -ESHUTDOWN, NULL);
 		} else if (code < 0) {
@@ -175,7 +191,7 @@ void memo_call_check(struct memo_runner *r, void *arg)
 	const json_t *entry;
 	int code = 0;
 	while ((entry = json_array_get(c->observed, c->observed_at)) != NULL) {
-		code = memo_peek_observed(r, entry, 0);
+		code = memo_peek_observed(r, entry);
 		if (code < 0)
 			break;
 		c->observed_at++;

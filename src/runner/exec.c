@@ -160,7 +160,8 @@ void memo_exec_join(struct memo_runner *r, struct call *c)
 		return;
 	}
 	if (x->parked) {
-		refuse(r, c, -ENOSPC, "it has finished, but the store is full; make room and its result will appear");
+		refuse(r, c, -ENOSPC,
+		       "it has finished, but the store is full; make room and its result will appear");
 		return;
 	}
 	if (r->readers > 0 && memo_graph_exec_reaches_call(r, x, c)) {
@@ -168,9 +169,12 @@ void memo_exec_join(struct memo_runner *r, struct call *c)
 		return;
 	}
 	if ((c->flags & MEMO_DEMAND_FRESH) != 0) {
+		struct call **last = &x->after;
+		while (*last != NULL)
+			last = &(*last)->next_in_exec;
 		c->refs++;
-		c->next_in_exec = x->after;
-		x->after = c;
+		c->next_in_exec = NULL;
+		*last = c;
 		c->exec = x;
 		x->refs++;
 		c->phase = CALL_EXEC;
@@ -213,11 +217,14 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 static int check_size(const struct memo_settings *set, const struct memo_task *t, struct memo_err *err)
 {
 	if (t->cpu > set->cpus)
-		return memo_fail(err, -EIO, "task '%s' requires %lld cpus, this store may use %lld (memofs config cpus)",
+		return memo_fail(err, -EIO,
+				 "task '%s' requires %lld cpus, this store may use %lld (memofs config cpus)",
 				 t->name, (long long)t->cpu, (long long)set->cpus);
 	if (t->memory_bytes > set->memory_bytes)
-		return memo_fail(err, -EIO, "task '%s' requires %llu bytes of memory, this store may use %llu (memofs config memory)",
-				 t->name, (unsigned long long)t->memory_bytes, (unsigned long long)set->memory_bytes);
+		return memo_fail(
+			err, -EIO,
+			"task '%s' requires %llu bytes of memory, this store may use %llu (memofs config memory)",
+			t->name, (unsigned long long)t->memory_bytes, (unsigned long long)set->memory_bytes);
 	return 0;
 }
 
@@ -227,8 +234,11 @@ static void begin(struct memo_runner *r, void *arg)
 	struct memo_err err = { 0 };
 	struct memo_result *res = NULL;
 	struct memo_settings set;
+	memo_mutex_lock(&r->mu);
+	bool force = x->force;
+	memo_mutex_unlock(&r->mu);
 	int code = memo_store_settings(r->store, &set, &err);
-	if (code == 0 && !x->force) {
+	if (code == 0 && !force) {
 		code = memo_store_lookup(r->store, &x->identity, &res, &err);
 		/* a result that must be checked first was checked by the call, and found to have changed */
 		if (code == -ENOENT || (code == 0 && res->observed)) {
@@ -238,16 +248,20 @@ static void begin(struct memo_runner *r, void *arg)
 		}
 	}
 	if (code == 0 && res == NULL)
-		code = memo_exec_state(r, x, MEMO_PENDING, x->force ? "executed anew" : NULL, -1, NULL, &err);
+		code = memo_exec_state(r, x, MEMO_PENDING, force ? "executed anew" : NULL, -1, NULL, &err);
 	if (code == 0 && res == NULL) {
 		code = check_size(&set, x->leader->task, &err);
 		if (code < 0 && memo_exec_state(r, x, MEMO_FAILED, err.text, -1, NULL, NULL) < 0)
 			code = -EIO;
 	}
+	if (code < 0)
+		code = code == -ENOSPC || code == -EDQUOT ? -ENOSPC : -EIO;
 	memo_mutex_lock(&r->mu);
 	r->cpus = set.cpus;
 	r->memory = set.memory_bytes;
-	if (code < 0 || res != NULL)
+	if (code == 0 && res != NULL && x->force) /* somebody who wants an execution has joined meanwhile */
+		push(r, x, begin);
+	else if (code < 0 || res != NULL)
 		memo_exec_over(r, x, code, res, &err);
 	else
 		memo_exec_enqueue(r, x);
@@ -260,6 +274,8 @@ static void begin(struct memo_runner *r, void *arg)
 
 static void slot_take(struct memo_runner *r, struct exec *x) LOCKED
 {
+	if (x->holds_slot)
+		return;
 	x->holds_slot = true;
 	r->cpus_used += x->cpu;
 	r->memory_used += x->memory;
@@ -279,7 +295,9 @@ void memo_exec_schedule(struct memo_runner *r)
 	while (r->ready != NULL && !r->closing) {
 		struct exec *x = r->ready;
 		bool fits = r->cpus_used + x->cpu <= r->cpus && r->memory_used + x->memory <= r->memory;
-		if (!fits)
+		/* what was queued before the settings shrank runs alone, rather than block the queue for ever */
+		bool alone = r->cpus_used == 0 && r->memory_used == 0;
+		if (!fits && !alone)
 			return;
 		r->ready = x->next_ready;
 		x->queued = false;
@@ -367,6 +385,17 @@ void memo_exec_read_done(struct memo_runner *r, struct exec *x, struct memo_wait
 		slot_take(r, x);
 }
 
+/* Its processes are gone: what they asked for goes on, but nobody of the task waits for it. */
+static void readers_gone(struct memo_runner *r, struct exec *x) LOCKED
+{
+	while (x->reads != NULL) {
+		struct memo_wait *w = x->reads;
+		memo_exec_read_done(r, x, w);
+		w->reader = NULL;
+		memo_exec_unref(r, x);
+	}
+}
+
 /* ---- launch ---------------------------------------------------------------------------------- */
 
 static int write_job(struct memo_runner *r, struct exec *x, struct memo_err *err)
@@ -378,10 +407,13 @@ static int write_job(struct memo_runner *r, struct exec *x, struct memo_err *err
 	job.attempt = x->attempt;
 	job.owner_pid = getpid();
 	MEMO_AUTO_BUF struct memo_buf text = { 0 };
-	json_decref(x->command);
-	x->command = memo_job_json(&job);
-	code = x->command == NULL ? -ENOMEM : memo_job_encode(&job, &text);
+	json_t *command = memo_job_json(&job);
+	code = command == NULL ? -ENOMEM : memo_job_encode(&job, &text);
 	memo_job_clear(&job);
+	memo_mutex_lock(&r->mu);
+	json_decref(x->command); /* of an earlier attempt; info.c may look at it */
+	x->command = command;
+	memo_mutex_unlock(&r->mu);
 	if (code < 0)
 		return memo_fail(err, code, "cannot describe the job: %s", memo_strerror(code));
 	free(x->dir);
@@ -392,7 +424,8 @@ static int write_job(struct memo_runner *r, struct exec *x, struct memo_err *err
 	MEMO_AUTO_FREE char *path = memo_io_join(x->dir, "job.json");
 	MEMO_AUTO_FD int fd = path == NULL ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	code = fd < 0 ? memo_errno() : memo_io_write_all(fd, text.data, text.len);
-	return code < 0 ? memo_fail(err, code, "cannot write the job file in '%s': %s", x->dir, memo_strerror(code)) : 0;
+	return code < 0 ? memo_fail(err, code, "cannot write the job file in '%s': %s", x->dir, memo_strerror(code))
+			: 0;
 }
 
 static void started(void *arg, void *tag, pid_t pid)
@@ -413,6 +446,7 @@ void memo_exec_worker_done(void *arg, void *tag, int code)
 	x->running = false;
 	x->pid = 0;
 	r->running--;
+	readers_gone(r, x);
 	slot_give(r, x);
 	memo_exec_schedule(r);
 	push(r, x, memo_exec_finish);
@@ -448,6 +482,7 @@ static void launch(struct memo_runner *r, void *arg)
 		json_decref(x->observed); /* what a failed attempt read does not count */
 		x->observed = NULL;
 		x->deadlock = false;
+		x->launched_ns = memo_now_ns();
 	}
 	memo_mutex_unlock(&r->mu);
 	int code = stop ? 0 : write_job(r, x, &err);
@@ -460,20 +495,19 @@ static void launch(struct memo_runner *r, void *arg)
 		x->pid = 0;
 		x->refs++;
 		r->running++;
-		bool cancel = x->cancel || r->closing;
 		memo_mutex_unlock(&r->mu);
 		code = memo_local_start(r->local, x->dir, x, started);
+		memo_mutex_lock(&r->mu);
 		if (code < 0) {
-			memo_mutex_lock(&r->mu);
 			x->running = false;
 			r->running--;
 			memo_exec_unref(r, x);
-			memo_mutex_unlock(&r->mu);
 			(void)memo_fail(&err, code, "task '%s': cannot start its worker: %s", x->leader->task->name,
 					memo_strerror(code));
-		} else if (cancel) {
-			memo_local_cancel(r->local, x);
+		} else if (x->cancel) {
+			memo_local_cancel(r->local, x); /* one that came before the executor knew the worker */
 		}
+		memo_mutex_unlock(&r->mu);
 	}
 	if (code < 0)
 		launch_failed(r, x, code, &err);

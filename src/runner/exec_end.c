@@ -52,7 +52,7 @@ void memo_failure_note(struct memo_runner *r, const struct memo_id *identity, co
 			return;
 		}
 		f->interval_ns = set.failure_backoff_ms * MEMO_NS_PER_MS;
-	} else {
+	} else if (f->interval_ns < FAILURE_MAX_NS) { /* a longer one was set, and stays */
 		f->interval_ns = f->interval_ns * 2 < FAILURE_MAX_NS ? f->interval_ns * 2 : FAILURE_MAX_NS;
 	}
 	f->until_ns = memo_now_ns() + f->interval_ns;
@@ -77,15 +77,32 @@ static void leave(struct memo_runner *r, struct exec *x, struct call *c) LOCKED
 	}
 }
 
-static void end_calls(struct memo_runner *r, struct exec *x, int code, struct memo_result *res, const struct memo_err *err)
-	LOCKED
+/* What it found does not answer @c as it stands: it must be listed under that call's name too, or what it read on the way
+ * may have changed before @c was asked for. A look-up decides. */
+static bool looks_again(const struct exec *x, const struct call *c, const struct memo_result *res)
+{
+	const struct call *lead = x->leader;
+	if (res == NULL || !c->task->cache || (c->flags & MEMO_DEMAND_FORCE) != 0)
+		return false;
+	if (res->observed && c->asked_ns > x->launched_ns)
+		return true;
+	return strcmp(c->name, lead->name) != 0 || strcmp(c->task->version, lead->task->version) != 0;
+}
+
+static void end_calls(struct memo_runner *r, struct exec *x, struct call **list, int code, struct memo_result *res,
+		      const struct memo_err *err) LOCKED
 {
 	struct call *next;
-	for (struct call *c = take_calls(&x->calls); c != NULL; c = next) {
+	for (struct call *c = take_calls(list); c != NULL; c = next) {
 		next = c->next_in_exec;
 		leave(r, x, c);
 		if (code == -EAGAIN) {
 			memo_call_restart(r, c);
+		} else if (code == 0 && !r->closing && looks_again(x, c, res)) {
+			c->phase = CALL_IDENTITY;
+			memo_call_push(r, c, memo_call_identify);
+		} else if (code < 0 && c != x->leader) {
+			memo_call_fail(r, c, code, err); /* its name may lead to no record yet */
 		} else {
 			c->executed = x->ran;
 			memo_call_done(r, c, code, res, code < 0 ? err : NULL);
@@ -94,7 +111,8 @@ static void end_calls(struct memo_runner *r, struct exec *x, int code, struct me
 	}
 }
 
-void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo_result *res, const struct memo_err *err)
+void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo_result *res,
+		    const struct memo_err *err)
 {
 	if (x->finished)
 		return;
@@ -111,7 +129,7 @@ void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo
 		memo_failure_forget(r, &x->identity);
 	else if (code == -EIO || code == -EDEADLK)
 		memo_failure_note(r, &x->identity, err);
-	end_calls(r, x, code, res, err);
+	end_calls(r, x, &x->calls, code, res, err);
 	struct call *next;
 	for (struct call *c = take_calls(&x->after); c != NULL; c = next) {
 		next = c->next_in_exec;
@@ -119,6 +137,8 @@ void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo
 		c->phase = CALL_IDENTITY;
 		if (r->closing)
 			memo_call_fail(r, c, -ESHUTDOWN, NULL);
+		else if (code == -ECANCELED && x->cancel_after)
+			memo_call_fail(r, c, code, err);
 		else
 			memo_exec_join(r, c);
 		memo_call_unref(r, c);
@@ -145,11 +165,11 @@ static json_t *origin_json(const struct exec *x, const struct memo_exit *e)
 	char ended[40];
 	stamp(started, e->started_ns);
 	stamp(ended, e->ended_ns);
-	json_t *o = json_pack("{s:s, s:s, s:f, s:f, s:I, s:i, s:s, s:s?, s:s?, s:I, s:s}", "started", started, "ended", ended,
-			      "seconds", (double)e->wall_ms / 1000, "cpu_seconds", (double)e->cpu_ms / 1000, "peak_memory_bytes",
-			      (json_int_t)e->max_rss_kib * 1024, "exit_status", e->code, "executor", "local", "host", e->host,
-			      "isolation", e->isolation, "attempt", (json_int_t)x->attempt, "outcome",
-			      memo_exit_text(e->status));
+	json_t *o = json_pack(
+		"{s:s, s:s, s:f, s:f, s:I, s:i, s:s, s:s?, s:s?, s:I, s:s}", "started", started, "ended", ended,
+		"seconds", (double)e->wall_ms / 1000, "cpu_seconds", (double)e->cpu_ms / 1000, "peak_memory_bytes",
+		(json_int_t)e->max_rss_kib * 1024, "exit_status", e->code, "executor", "local", "host", e->host,
+		"isolation", e->isolation, "attempt", (json_int_t)x->attempt, "outcome", memo_exit_text(e->status));
 	if (o != NULL && e->signal != 0 && memo_json_set(o, "signal", json_integer(e->signal)) < 0)
 		return o;
 	if (o != NULL && e->message != NULL && memo_json_set(o, "message", json_string(e->message)) < 0)
@@ -210,7 +230,8 @@ static bool retry(struct memo_runner *r, struct exec *x, const struct memo_exit 
 	if (stop)
 		memo_exec_enqueue(r, x); /* which sees it */
 	else
-		memo_timer_set(r, &x->timer, memo_now_ns() + (wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS), retry_now, x);
+		memo_timer_set(r, &x->timer, memo_now_ns() + (wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS), retry_now,
+			       x);
 	memo_mutex_unlock(&r->mu);
 	return true;
 }
@@ -261,7 +282,8 @@ static void publish_again(struct memo_runner *r, void *arg) LOCKED
 static void park(struct memo_runner *r, struct exec *x, struct memo_err *err) LOCKED
 {
 	x->parked = true;
-	end_calls(r, x, -ENOSPC, NULL, err);
+	end_calls(r, x, &x->calls, -ENOSPC, NULL, err);
+	end_calls(r, x, &x->after, -ENOSPC, NULL, err);
 	if (r->closing)
 		memo_exec_over(r, x, -ENOSPC, NULL, err);
 	else
@@ -274,10 +296,11 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 	struct memo_err err = { 0 };
 	memo_mutex_lock(&r->mu);
 	MEMO_AUTO_JSON json_t *observed = json_deep_copy(x->observed);
+	bool reads = x->observed != NULL;
 	uint64_t ino = x->leader->ino;
 	bool force = x->force;
 	memo_mutex_unlock(&r->mu);
-	bool told = observed == NULL || json_object_set(origin, "observed", observed) == 0;
+	bool told = observed == NULL ? !reads : json_object_set(origin, "observed", observed) == 0;
 	struct memo_instance i = memo_exec_instance(x);
 	const char *run = x->leader->run != NULL ? memo_run_id(x->leader->run) : NULL;
 	if (run != NULL && memo_json_set(origin, "run", json_string(run)) < 0)

@@ -27,8 +27,11 @@ void memo_local_close(struct memo_local *l);
 /* Returns at once. @attempt is copied. `started` is called from the executor's thread with the worker's pid. */
 MEMO_MUST int memo_local_start(struct memo_local *l, const char *attempt, void *tag,
 			       void (*started)(void *arg, void *tag, pid_t pid));
-/* Runs a worker to its end in the calling thread, for short work that is not queued (verification). 0: it has ended. */
+/* Runs a worker and waits for it in the calling thread, for short work that is not queued (verification). 0: it has ended,
+ * by itself or because memo_local_end_runs() was called; -ESHUTDOWN after that. No `done` is called. */
 MEMO_MUST int memo_local_run(struct memo_local *l, const char *attempt);
+/* The runner is closing: ends what memo_local_run() waits for, and refuses more. */
+void memo_local_end_runs(struct memo_local *l);
 /* Asks the worker to end its task (SIGTERM; SIGKILL after MEMO_LOCAL_GRACE_MS). Nothing happens if it is gone. */
 #define MEMO_LOCAL_GRACE_MS 10000
 void memo_local_cancel(struct memo_local *l, void *tag);

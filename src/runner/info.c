@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 const char *const memo_info_names[] = {
-	"state",  "identity",      "inputs.json", "key.json",    "why",        "stderr",
+	"state",  "identity",	   "inputs.json", "key.json",	 "why",	       "stderr",
 	"stdout", "history.jsonl", "origin.json", "output_hash", "command.sh", NULL,
 };
 
@@ -24,8 +24,8 @@ const char *const memo_info_names[] = {
 struct known {
 	struct memo_buf name;
 	struct memo_named named;
-	bool demanded;    /* @named holds */
-	json_t *record;   /* NULL: none */
+	bool demanded; /* @named holds */
+	json_t *record; /* NULL: none */
 	enum memo_state state;
 };
 
@@ -53,7 +53,8 @@ static int known_get(struct memo_runner *r, const struct memo_task *t, const jso
 			code = 0;
 	}
 	if (code == -ENOENT)
-		(void)memo_fail(err, code, "/tasks/%s/%s/%s was never asked for", t->name, t->version, k->name.data);
+		(void)memo_fail(err, code, "/tasks/%s/%s/%s was never asked for", t->name, t->version,
+				k->name.data);
 	return code;
 }
 
@@ -89,8 +90,8 @@ static int stdout_result(struct memo_runner *r, const struct known *k, int *fd_o
 	return code;
 }
 
-static int log_of(struct memo_runner *r, const struct memo_task *t, const struct known *k, const char *which, int *fd_out,
-		  bool *running_out)
+static int log_of(struct memo_runner *r, const struct memo_task *t, const struct known *k, const char *which,
+		  int *fd_out, bool *running_out)
 {
 	MEMO_AUTO_FREE char *dir = running_dir(r, t, k->name.data);
 	*running_out = dir != NULL;
@@ -110,8 +111,8 @@ static int log_of(struct memo_runner *r, const struct memo_task *t, const struct
 	return code;
 }
 
-int memo_runner_log(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, const char *which, int *fd_out,
-		    bool *running_out)
+int memo_runner_log(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, const char *which,
+		    int *fd_out, bool *running_out)
 {
 	struct known k;
 	int code = known_get(r, t, inputs, &k, NULL);
@@ -166,7 +167,8 @@ static int history_text(struct memo_runner *r, const struct known *k, struct mem
 	int code = memo_store_history(r->store, &k->named.identity, &list, err);
 	size_t i;
 	json_t *e;
-	json_array_foreach(list, i, e) {
+	json_array_foreach(list, i, e)
+	{
 		if (code == 0)
 			code = memo_json_append(e, out);
 		if (code == 0)
@@ -186,7 +188,8 @@ static int origin_text(const struct known *k, struct memo_buf *out)
 	return code < 0 ? code : memo_buf_putc(out, '\n');
 }
 
-static int command_text(struct memo_runner *r, const struct memo_task *t, const struct known *k, struct memo_buf *out)
+static int command_text(struct memo_runner *r, const struct memo_task *t, const struct known *k,
+			struct memo_buf *out)
 {
 	json_t *command = json_incref(json_object_get(json_object_get(k->record, "origin"), "command"));
 	if (command == NULL) {
@@ -219,8 +222,9 @@ static int text_of(struct memo_runner *r, const struct memo_task *t, const json_
 	if (strcmp(what, "state") == 0)
 		return memo_buf_printf(out, "%s\n", memo_state_text(k->state));
 	if (strcmp(what, "identity") == 0)
-		return !k->demanded || !k->named.known ? -ENOENT
-						       : memo_buf_printf(out, "%s\n", memo_id_hex(&k->named.identity, hex));
+		return !k->demanded || !k->named.known
+			       ? -ENOENT
+			       : memo_buf_printf(out, "%s\n", memo_id_hex(&k->named.identity, hex));
 	if (strcmp(what, "inputs.json") == 0) {
 		int code = memo_json_append(inputs, out);
 		return code < 0 ? code : memo_buf_putc(out, '\n');
@@ -259,7 +263,8 @@ int memo_runner_upstream(struct memo_runner *r, const struct memo_task *t, const
 	MEMO_AUTO_JSON json_t *list = json_array();
 	size_t i;
 	json_t *e;
-	json_array_foreach(json_object_get(k.record, "upstream"), i, e) {
+	json_array_foreach(json_object_get(k.record, "upstream"), i, e)
+	{
 		if (code < 0)
 			break;
 		const json_t *index = json_object_get(e, "index");

@@ -10,8 +10,12 @@
  * made while such an edge exists (graph.c).
  *
  * Work that blocks (hashing, RocksDB, fsync) runs in the pool, with no lock held, as jobs: at most one job of a call or of an
- * exec is queued or running at any time, and whoever queues it gives it a reference. Answers and events go out from
- * the dispatcher, one thread, in order; it also fires the timers. */
+ * exec is queued or running at any time, and whoever queues it gives it a reference. (Writing down a failure is a job of
+ * its own: a cancelled call may have a step queued.) Answers and events go out from the dispatcher, one thread, in order; it
+ * also fires the timers.
+ *
+ * Who joins a call after it began to look at its files may know of a change that the call has not seen. Such a demand is
+ * "late": it waits too, but when the call has its result it is asked again, which costs a look-up if nothing changed. */
 #ifndef MEMO_RUNNER_INTERNAL_H
 #define MEMO_RUNNER_INTERNAL_H
 
@@ -46,6 +50,7 @@ struct edge {
 	struct edge *next; /* in child->parents */
 	struct call *parent;
 	struct call *child; /* a reference; NULL: not there, or done */
+	bool late;
 };
 
 enum wait_state { WAIT_WAITING, WAIT_QUEUED, WAIT_ANSWERED, WAIT_DROPPED };
@@ -68,7 +73,9 @@ struct memo_wait {
 	memo_answer_fn *answer;
 	void *arg;
 	uid_t uid;
-	struct exec *reader; /* the task whose process asks; a reference; NULL: none */
+	int64_t asked_ns; /* monotonic */
+	bool late;
+	struct exec *reader; /* the task whose process asks; a reference; NULL: none, or it has ended */
 	struct memo_wait *next_read; /* in reader->reads */
 	_Atomic int refs; /* the owner's, the call's; no lock, so that a release may come after the close */
 };
@@ -77,7 +84,7 @@ enum call_phase { CALL_HASH, CALL_UPSTREAM, CALL_IDENTITY, CALL_OBSERVED, CALL_E
 
 struct call {
 	struct memo_map_link link; /* in runner->calls by @key when @shared */
-	char *key;
+	char *key; /* kind, task, version, name */
 	size_t key_len;
 	bool shared;
 	int refs;
@@ -86,8 +93,10 @@ struct call {
 	char *name; /* canonical component */
 	unsigned flags;
 	unsigned depth;
-	bool started;    /* demanded by memo_runner_start(): not abandoned */
-	bool allowed;    /* somebody who may start work asks */
+	bool started; /* demanded by memo_runner_start(): not abandoned */
+	bool allowed; /* who asks may start work */
+	bool begun; /* its files are being hashed, or were */
+	int64_t asked_ns; /* everything below it is looked at later than this */
 	enum call_phase phase;
 	unsigned restarts;
 	uint64_t ino;
@@ -98,29 +107,30 @@ struct call {
 	struct memo_plan plan;
 	bool planned;
 	struct edge *up; /* one for each plan.up */
-	size_t pending;  /* of them */
+	size_t pending; /* of them */
 	struct memo_id identity;
 	bool identified;
 	struct memo_id raw; /* the raw identity, where a version is not declared */
 	bool has_raw;
 	json_t *plan_key;
 	json_t *plan_upstream;
-	json_t *observed;     /* of the hit that is being checked */
+	json_t *observed; /* of the hit that is being checked */
 	size_t observed_at;
 	struct edge observed_edge;
 	struct memo_result *candidate;
-	struct exec *exec;    /* a reference */
+	struct exec *exec; /* a reference */
 	struct call *next_in_exec;
 	int code;
 	struct memo_result *result;
 	struct memo_err err;
 	struct job job;
-	unsigned mark;        /* of the cycle search */
-	bool failing;         /* its failure is being written down */
-	bool executed;        /* its result was made for it, not found */
-	bool known;           /* its run had the result before */
-	bool up_failed;       /* it failed before it could start, by what is upstream */
-	struct run *run;      /* on whose behalf; a reference; NULL: none */
+	struct job note; /* its failure is written down; may be queued beside @job */
+	unsigned mark; /* of the cycle search */
+	bool failing; /* its failure is being written down */
+	bool executed; /* its result was made for it, not found */
+	bool known; /* its run had the result before */
+	bool up_failed; /* it failed before it could start, by what is upstream */
+	struct run *run; /* on whose behalf; a reference; NULL: none */
 	struct call *next_live, **prev_live;
 };
 
@@ -131,28 +141,29 @@ struct exec {
 	struct memo_id identity;
 	char hex[MEMO_HEX_SIZE];
 	struct call *leader; /* a reference: its plan, names, key */
-	struct call *calls;  /* attached, references */
-	struct call *after;  /* calls that want an execution of their own afterwards, references */
+	struct call *calls; /* attached, references */
+	struct call *after; /* calls that want an execution of their own afterwards, references */
 	bool force;
 	enum memo_state state;
 	int64_t attempt;
 	char *dir;
 	pid_t pid;
 	bool queued, running, cancel, holds_slot, finished;
-	bool ran;            /* its result was published by it, not found by the second look-up */
-	bool deadlock;       /* a read of its own was refused because it closes a cycle */
-	bool parked;         /* the output is there, but the store is full: published when there is room */
-	bool over;           /* the publication of a parked one succeeded */
+	bool ran; /* its result was published by it, not found by the second look-up */
+	bool deadlock; /* a read of its own was refused because it closes a cycle */
+	bool parked; /* the output is there, but the store is full: published when there is room */
+	bool cancel_after; /* those in @after are cancelled too */
 	const char *cancel_reason;
 	int64_t cpu;
 	uint64_t memory;
 	struct memo_wait *reads; /* demands of its processes that wait */
 	size_t reading;
 	json_t *observed;
-	json_t *command;     /* memo_job_json() */
-	int64_t since_ns;    /* monotonic, of the state */
+	json_t *command; /* memo_job_json() */
+	int64_t since_ns; /* monotonic, of the state */
+	int64_t launched_ns; /* of the last attempt */
 	int64_t unwanted_ns; /* 0: wanted */
-	struct timer timer;  /* the next try */
+	struct timer timer; /* the next try */
 	struct timer abandon;
 	struct job job;
 	unsigned mark;
@@ -198,8 +209,8 @@ struct memo_runner {
 	struct exec *ready; /* queue, first come first served */
 	int64_t cpus, cpus_used;
 	uint64_t memory, memory_used;
-	size_t running;     /* workers */
-	size_t readers;     /* waits whose reader is a task: cycles are possible */
+	size_t running; /* workers */
+	size_t readers; /* waits whose reader is a task: cycles are possible */
 	unsigned mark;
 	bool closing;
 
@@ -224,11 +235,12 @@ struct memo_runner {
 #define LOCKED MEMO_TSA(requires_capability(r->mu))
 
 /* pool.c */
-void memo_pool_push(struct memo_runner *r, struct job *j, void (*fn)(struct memo_runner *, void *), void *arg) LOCKED;
+void memo_pool_push(struct memo_runner *r, struct job *j, void (*fn)(struct memo_runner *, void *),
+		    void *arg) LOCKED;
 MEMO_MUST int memo_pool_start(struct memo_runner *r);
 void memo_pool_stop(struct memo_runner *r);
-void memo_timer_set(struct memo_runner *r, struct timer *t, int64_t due_ns, void (*fn)(struct memo_runner *, void *),
-		    void *arg) LOCKED;
+void memo_timer_set(struct memo_runner *r, struct timer *t, int64_t due_ns,
+		    void (*fn)(struct memo_runner *, void *), void *arg) LOCKED;
 void memo_timer_clear(struct memo_runner *r, struct timer *t) LOCKED;
 void memo_post_answer(struct memo_runner *r, struct memo_wait *w) LOCKED;
 void memo_post_event(struct memo_runner *r, enum memo_event_kind kind, const char *task, const char *version,
@@ -240,15 +252,19 @@ MEMO_MUST int memo_call_get(struct memo_runner *r, struct memo_task *t, const js
 			    struct memo_err *err) LOCKED;
 void memo_call_unref(struct memo_runner *r, struct call *c) LOCKED;
 /* Ends a call: answers its waits, goes on with its parents. */
-void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res, const struct memo_err *err)
-	LOCKED;
+void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res,
+		    const struct memo_err *err) LOCKED;
 /* From the start again: an input changed while the task ran. */
 void memo_call_restart(struct memo_runner *r, struct call *c) LOCKED;
 /* Fails a call; the failure is kept under the name unless an identity keeps it. */
 void memo_call_fail(struct memo_runner *r, struct call *c, int code, const struct memo_err *err) LOCKED;
-/* Attaches and detaches a demand; attach refuses with -EDQUOT. */
+/* call_wait.c: attaches and detaches a demand; attach refuses with -EDQUOT. */
 MEMO_MUST int memo_call_attach(struct memo_runner *r, struct call *c, struct memo_wait *w, uint64_t limit) LOCKED;
 void memo_call_detach(struct memo_runner *r, struct memo_wait *w) LOCKED;
+/* From @c to the call @to. false: out of memory, it stays. */
+bool memo_call_move(struct memo_runner *r, struct call *c, struct memo_wait *w, struct call *to) LOCKED;
+/* Who asked at @asked_ns joins @c now: may @c have looked before? */
+bool memo_call_joins_late(struct call *c, int64_t asked_ns);
 /* Queues a step of the call, with a reference of its own. */
 void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct memo_runner *, void *)) LOCKED;
 /* Takes over the reference of @child. -EDEADLK: @child waits for @parent already. */
@@ -272,11 +288,11 @@ void memo_exec_join(struct memo_runner *r, struct call *c) LOCKED;
 /* From a pool thread: the worker of @arg (an exec) is gone. */
 void memo_exec_finish(struct memo_runner *r, void *arg);
 /* Writes a transition and tells listeners. */
-MEMO_MUST int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, const char *reason, int exit_code,
-			      json_t *origin, struct memo_err *err);
+MEMO_MUST int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, const char *reason,
+			      int exit_code, json_t *origin, struct memo_err *err);
 /* The end: all calls get this, the slot is free, those that wanted an execution of their own go on. */
-void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo_result *res, const struct memo_err *err)
-	LOCKED;
+void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo_result *res,
+		    const struct memo_err *err) LOCKED;
 void memo_exec_enqueue(struct memo_runner *r, struct exec *x) LOCKED;
 
 void memo_exec_unref(struct memo_runner *r, struct exec *x) LOCKED;
@@ -303,7 +319,8 @@ bool memo_graph_exec_reaches_call(struct memo_runner *r, struct exec *from, cons
 /* run.c: what a call asks and tells the run that it belongs to */
 bool memo_run_forces(const struct run *run, const struct memo_task *t);
 bool memo_run_verifies(const struct run *run);
-struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c) LOCKED; /* a reference; NULL: none */
+/* What the run has already, a reference; NULL: nothing. *@doubt: it is from before a retry that verifies. */
+struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c, bool *doubt) LOCKED;
 void memo_run_begun(struct memo_runner *r, const struct call *c) LOCKED;
 void memo_run_running(struct memo_runner *r, const struct call *c) LOCKED;
 void memo_run_ended(struct memo_runner *r, const struct call *c) LOCKED;
@@ -324,10 +341,7 @@ void memo_stats_hit(struct memo_runner *r, const char *task, const struct memo_r
 void memo_stats_miss(struct memo_runner *r, const char *task);
 void memo_stats_executed(struct memo_runner *r, const char *task, int64_t wall_ms, bool failed);
 
-/* peek.c */
-MEMO_MUST int memo_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, unsigned depth,
-			struct memo_result **out);
-/* An entry of "observed" against what holds now: 0 the same, -ENOENT changed or not cached, -EAGAIN must be hashed. */
-MEMO_MUST int memo_peek_observed(struct memo_runner *r, const json_t *entry, unsigned depth);
+/* peek.c: an entry of "observed" against what holds now: 0 the same, -ENOENT changed or not cached, -EAGAIN must be hashed. */
+MEMO_MUST int memo_peek_observed(struct memo_runner *r, const json_t *entry);
 
 #endif

@@ -108,8 +108,8 @@ static char *up_place(const struct build *b, const struct memo_dep_up *u)
 	else if (u->need != NULL)
 		n = asprintf(&to, "needs/%s", u->need->name);
 	else if (u->inner != NULL)
-		return input_place(b, strrchr(u->inner, '/') != NULL ? strrchr(u->inner, '/') + 1 : u->inner, u->input,
-				   u->index);
+		return input_place(b, strrchr(u->inner, '/') != NULL ? strrchr(u->inner, '/') + 1 : u->inner,
+				   u->input, u->index);
 	else if (u->index >= 0)
 		n = asprintf(&to, "inputs-%s/%ld", u->input->name, u->index);
 	else
@@ -265,12 +265,13 @@ static int texts_add(struct texts *t, char *text)
 static int input_texts(const struct build *b, const struct memo_input *in, struct texts *out)
 {
 	const json_t *v = json_object_get(b->plan->inputs, in->name);
-	if (!in->type.array || json_is_null(v))
+	if (!in->type.array)
 		return texts_add(out, element_text(b, in, v, -1));
-	out->list = true;
+	out->list = !json_is_null(v); /* a list that is left out: no argument, and an empty variable */
 	size_t i;
 	json_t *e;
-	json_array_foreach((json_t *)v, i, e) {
+	json_array_foreach((json_t *)v, i, e)
+	{
 		int r = texts_add(out, element_text(b, in, e, (long)i));
 		if (r < 0)
 			return r;
@@ -505,8 +506,8 @@ static int build_job(const struct memo_result *verify, struct memo_store *s, con
 	return 0;
 }
 
-int memo_job_build(struct memo_store *s, const struct memo_plan *p, const char *identity_hex, const char *mountpoint,
-		   struct memo_job *out, struct memo_err *err)
+int memo_job_build(struct memo_store *s, const struct memo_plan *p, const char *identity_hex,
+		   const char *mountpoint, struct memo_job *out, struct memo_err *err)
 {
 	return build_job(NULL, s, p, identity_hex, mountpoint, out, err);
 }
@@ -530,8 +531,8 @@ json_t *memo_job_json(const struct memo_job *j)
 	for (size_t i = 0; r == 0 && i < j->argc; i++)
 		r = memo_json_push(argv, json_string(j->argv[i]));
 	for (size_t i = 0; r == 0 && i < j->inputs; i++)
-		r = memo_json_push(inputs, json_pack("{s:s, s:s, s:b}", "to", j->input[i].to, "from", j->input[i].from,
-						     "exec", j->input[i].exec));
+		r = memo_json_push(inputs, json_pack("{s:s, s:s, s:b}", "to", j->input[i].to, "from",
+						     j->input[i].from, "exec", j->input[i].exec));
 	if (r == 0)
 		r = json_object_set(o, "env", j->env) < 0 ? -ENOMEM : 0;
 	if (r == 0)
@@ -557,13 +558,15 @@ static void quote(struct memo_buf *b, const char *text)
 
 int memo_job_script(const json_t *command, const char *title, struct memo_buf *out)
 {
-	(void)memo_buf_printf(out,
-			      "#!/bin/sh\n# %s\n# Repeats the execution by hand, in a new directory; the result is not stored.\n"
-			      "set -e\ntop=$(mktemp -d)\nmkdir -p \"$top/work\"\ncd \"$top/work\"\n",
-			      title);
+	(void)memo_buf_printf(
+		out,
+		"#!/bin/sh\n# %s\n# Repeats the execution by hand, in a new directory; the result is not stored.\n"
+		"set -e\ntop=$(mktemp -d)\nmkdir -p \"$top/work\"\ncd \"$top/work\"\n",
+		title);
 	size_t i;
 	json_t *e;
-	json_array_foreach(json_object_get(command, "inputs"), i, e) {
+	json_array_foreach(json_object_get(command, "inputs"), i, e)
+	{
 		const char *to = memo_json_string(e, "to", "");
 		(void)memo_buf_puts(out, "to=");
 		quote(out, to);
@@ -574,12 +577,14 @@ int memo_job_script(const json_t *command, const char *title, struct memo_buf *o
 	}
 	(void)memo_buf_puts(out, "exec env -i HOME=\"$PWD\" TMPDIR=\"$PWD\"");
 	const char *key;
-	json_object_foreach(json_object_get(command, "env"), key, e) {
+	json_object_foreach(json_object_get(command, "env"), key, e)
+	{
 		(void)memo_buf_printf(out, " \\\n\t%s=", key);
 		quote(out, json_is_string(e) ? json_string_value(e) : "");
 	}
 	(void)memo_buf_puts(out, " \\\n\t");
-	json_array_foreach(json_object_get(command, "argv"), i, e) {
+	json_array_foreach(json_object_get(command, "argv"), i, e)
+	{
 		(void)memo_buf_putc(out, ' ');
 		quote(out, json_is_string(e) ? json_string_value(e) : "");
 	}

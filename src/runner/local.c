@@ -25,11 +25,12 @@ struct child {
 	void *tag;
 	char *attempt;
 	void (*started)(void *arg, void *tag, pid_t pid);
-	pid_t pid;        /* 0: not started yet */
+	pid_t pid; /* 0: not started yet */
 	int pidfd;
-	bool cancel;      /* guarded by mu */
-	bool asked;       /* SIGTERM was sent; the executor's thread only */
-	int64_t kill_ns;  /* when to send SIGKILL */
+	bool cancel; /* guarded by mu */
+	bool synchronous; /* its tag is a struct synchronous */
+	bool asked; /* SIGTERM was sent; the executor's thread only */
+	int64_t kill_ns; /* when to send SIGKILL */
 };
 
 struct memo_local {
@@ -40,7 +41,9 @@ struct memo_local {
 	pthread_t thread;
 	int wake;
 	struct child *list; /* guarded by mu; entries are freed by the executor's thread */
-	bool closing;       /* guarded by mu */
+	bool closing; /* guarded by mu */
+	bool no_runs; /* guarded by mu */
+	struct memo_cond ended; /* a synchronous child is gone */
 };
 
 /* By number: glibc has the wrappers only since 2.36. */
@@ -114,6 +117,20 @@ static void child_free(struct child *c)
 	free(c);
 }
 
+/* A child whose end its starter waits for. */
+struct synchronous {
+	bool ended; /* guarded by the executor's mu */
+	int code;
+};
+
+static void note_end(struct memo_local *l, struct child *c, int code) MEMO_TSA(requires_capability(l->mu))
+{
+	struct synchronous *s = c->tag;
+	s->ended = true;
+	s->code = code;
+	memo_cond_broadcast(&l->ended);
+}
+
 /* Takes the child out of the list and tells its owner. */
 static void finish(struct memo_local *l, struct child *c, int code)
 {
@@ -122,8 +139,12 @@ static void finish(struct memo_local *l, struct child *c, int code)
 	while (*p != c)
 		p = &(*p)->next;
 	*p = c->next;
+	bool mine = c->synchronous;
+	if (mine)
+		note_end(l, c, code);
 	memo_mutex_unlock(&l->mu);
-	l->done(l->arg, c->tag, code);
+	if (!mine)
+		l->done(l->arg, c->tag, code);
 	child_free(c);
 }
 
@@ -237,7 +258,8 @@ static void *run(void *arg)
 			if (fds[i].revents == 0)
 				continue;
 			siginfo_t si;
-			while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)kids[i]->pidfd, &si, WEXITED) < 0 && errno == EINTR)
+			while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)kids[i]->pidfd, &si, WEXITED) < 0 &&
+			       errno == EINTR)
 				continue;
 			finish(l, kids[i], 0);
 		}
@@ -247,7 +269,8 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int memo_local_open(const char *worker, memo_done_fn *done, void *arg, struct memo_local **out, struct memo_err *err)
+int memo_local_open(const char *worker, memo_done_fn *done, void *arg, struct memo_local **out,
+		    struct memo_err *err)
 {
 	if (access(worker, X_OK) < 0)
 		return memo_fail(err, memo_errno(), "the worker program '%s' cannot be run: %s", worker,
@@ -256,6 +279,7 @@ int memo_local_open(const char *worker, memo_done_fn *done, void *arg, struct me
 	if (l == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
 	memo_mutex_init(&l->mu);
+	memo_cond_init(&l->ended);
 	l->done = done;
 	l->arg = arg;
 	l->worker = strdup(worker);
@@ -266,6 +290,7 @@ int memo_local_open(const char *worker, memo_done_fn *done, void *arg, struct me
 	if (r < 0) {
 		if (l->wake >= 0)
 			(void)close(l->wake);
+		memo_cond_clear(&l->ended);
 		memo_mutex_clear(&l->mu);
 		free(l->worker);
 		free(l);
@@ -285,13 +310,14 @@ void memo_local_close(struct memo_local *l)
 	wake(l);
 	(void)pthread_join(l->thread, NULL);
 	(void)close(l->wake);
+	memo_cond_clear(&l->ended);
 	memo_mutex_clear(&l->mu);
 	free(l->worker);
 	free(l);
 }
 
-int memo_local_start(struct memo_local *l, const char *attempt, void *tag,
-		     void (*started)(void *arg, void *tag, pid_t pid))
+static int start(struct memo_local *l, const char *attempt, void *tag,
+		 void (*started)(void *arg, void *tag, pid_t pid), bool synchronous)
 {
 	struct child *c = calloc(1, sizeof *c);
 	if (c == NULL)
@@ -304,7 +330,9 @@ int memo_local_start(struct memo_local *l, const char *attempt, void *tag,
 	c->tag = tag;
 	c->started = started;
 	c->pidfd = -1;
+	c->synchronous = synchronous;
 	memo_mutex_lock(&l->mu);
+	c->cancel = synchronous && l->no_runs;
 	struct child **p = &l->list; /* at the end: first come, first served */
 	while (*p != NULL)
 		p = &(*p)->next;
@@ -314,17 +342,45 @@ int memo_local_start(struct memo_local *l, const char *attempt, void *tag,
 	return 0;
 }
 
+int memo_local_start(struct memo_local *l, const char *attempt, void *tag,
+		     void (*started)(void *arg, void *tag, pid_t pid))
+{
+	return start(l, attempt, tag, started, false);
+}
+
+static void not_needed(void *arg, void *tag, pid_t pid)
+{
+	(void)arg;
+	(void)tag;
+	(void)pid;
+}
+
 int memo_local_run(struct memo_local *l, const char *attempt)
 {
-	struct child c = { .pidfd = -1, .attempt = strdup(attempt) };
-	int r = c.attempt == NULL ? -ENOMEM : spawn_worker(l, &c);
-	if (r == 0) {
-		while (waitpid(c.pid, NULL, 0) < 0 && errno == EINTR)
-			continue;
-		(void)close(c.pidfd);
-	}
-	free(c.attempt);
-	return r;
+	struct synchronous s = { 0 };
+	memo_mutex_lock(&l->mu);
+	bool refused = l->no_runs || l->closing;
+	memo_mutex_unlock(&l->mu);
+	if (refused)
+		return -ESHUTDOWN;
+	int code = start(l, attempt, &s, not_needed, true);
+	if (code < 0)
+		return code;
+	memo_mutex_lock(&l->mu);
+	while (!s.ended)
+		memo_cond_wait(&l->ended, &l->mu);
+	memo_mutex_unlock(&l->mu);
+	return s.code;
+}
+
+void memo_local_end_runs(struct memo_local *l)
+{
+	memo_mutex_lock(&l->mu);
+	l->no_runs = true;
+	for (struct child *c = l->list; c != NULL; c = c->next)
+		c->cancel = c->cancel || c->synchronous;
+	memo_mutex_unlock(&l->mu);
+	wake(l);
 }
 
 void memo_local_cancel(struct memo_local *l, void *tag)

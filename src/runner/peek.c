@@ -8,17 +8,29 @@
 #include <stdio.h>
 #include <string.h>
 
-static int peek_upstream(struct memo_runner *r, struct memo_plan *p, unsigned depth)
+/* Instances that one peek looks at. An instance that many need is looked at as often: beyond this, calls are better, which
+ * share it. */
+#define MAX_VISITS 20000
+
+struct peek {
+	struct memo_runner *r;
+	unsigned visits;
+};
+
+static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth,
+		struct memo_result **out);
+
+static int peek_upstream(struct peek *k, struct memo_plan *p, unsigned depth)
 {
 	for (size_t i = 0; i < p->ups; i++) {
-		int code = memo_peek(r, p->up[i].task, p->up[i].inputs, depth + 1, &p->up[i].result);
+		int code = peek(k, p->up[i].task, p->up[i].inputs, depth + 1, &p->up[i].result);
 		if (code < 0)
 			return code;
 	}
 	return 0;
 }
 
-int memo_peek_observed(struct memo_runner *r, const json_t *entry, unsigned depth)
+static int peek_observed(struct peek *k, const json_t *entry, unsigned depth)
 {
 	const char *path = memo_json_string(entry, "path", "");
 	const char *link = memo_json_string(entry, "link", NULL);
@@ -26,18 +38,18 @@ int memo_peek_observed(struct memo_runner *r, const json_t *entry, unsigned dept
 		char name[MEMO_NAME_MAX + 1];
 		char latest[MEMO_NAME_MAX + 1];
 		if (sscanf(path, "/tasks/%64[^/]/latest", name) != 1 ||
-		    memo_store_latest(r->store, name, latest) < 0)
+		    memo_store_latest(k->r->store, name, latest) < 0)
 			return -ENOENT;
 		return strcmp(latest, link) == 0 ? 0 : -ENOENT;
 	}
 	struct memo_task *t = NULL;
 	json_t *inputs = NULL;
 	char *inner = NULL;
-	int code = memo_plan_resolve(r->store, path, &t, &inputs, &inner, NULL);
+	int code = memo_plan_resolve(k->r->store, path, &t, &inputs, &inner, NULL);
 	if (code < 0)
 		return -ENOENT;
 	struct memo_result *res = NULL;
-	code = memo_peek(r, t, inputs, depth + 1, &res);
+	code = peek(k, t, inputs, depth + 1, &res);
 	if (code == 0) {
 		char hex[MEMO_HEX_SIZE];
 		if (strcmp(memo_id_hex(&res->hash, hex), memo_json_string(entry, "hash", "")) != 0)
@@ -50,47 +62,51 @@ int memo_peek_observed(struct memo_runner *r, const json_t *entry, unsigned dept
 	return code;
 }
 
-static int check_observed(struct memo_runner *r, const struct memo_result *res, unsigned depth)
+static int check_observed(struct peek *k, const struct memo_result *res, unsigned depth)
 {
 	if (!res->observed)
 		return 0;
 	MEMO_AUTO_JSON json_t *record = NULL;
-	int code = memo_store_record(r->store, &res->identity, &record, NULL);
+	int code = memo_store_record(k->r->store, &res->identity, &record, NULL);
 	size_t i;
 	json_t *e;
-	json_array_foreach(json_object_get(record, "observed"), i, e) {
-		code = memo_peek_observed(r, e, depth);
+	json_array_foreach(json_object_get(record, "observed"), i, e)
+	{
+		code = peek_observed(k, e, depth);
 		if (code < 0)
 			break;
 	}
 	return code;
 }
 
-int memo_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, unsigned depth, struct memo_result **out)
+static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth, struct memo_result **out)
 {
+	struct memo_store *store = k->r->store;
 	if (!t->cache || depth > MEMO_RUNNER_DEPTH)
 		return -ENOENT;
+	if (++k->visits > MAX_VISITS)
+		return -EAGAIN;
 	struct memo_plan plan;
-	int code = memo_plan_make(r->store, t, inputs, &plan, NULL);
+	int code = memo_plan_make(store, t, inputs, &plan, NULL);
 	if (code < 0)
 		return code == -ENOMEM ? code : -ENOENT; /* a demand will say what is wrong */
-	code = memo_plan_known(r->store, &plan);
+	code = memo_plan_known(store, &plan);
 	if (code < 0)
 		code = code == -ENOMEM || code == -EAGAIN ? code : -ENOENT;
 	if (code == 0)
-		code = peek_upstream(r, &plan, depth);
+		code = peek_upstream(k, &plan, depth);
 	json_t *key = NULL;
 	struct memo_id id;
 	if (code == 0)
-		code = memo_plan_identify(r->store, &plan, &key, &id, NULL, NULL);
+		code = memo_plan_identify(store, &plan, &key, &id, NULL, NULL);
 	json_decref(key);
 	memo_plan_clear(&plan);
 	if (code < 0)
 		return code;
 	struct memo_result *res = NULL;
-	code = memo_store_lookup(r->store, &id, &res, NULL);
+	code = memo_store_lookup(store, &id, &res, NULL);
 	if (code == 0)
-		code = check_observed(r, res, depth);
+		code = check_observed(k, res, depth);
 	if (code < 0) {
 		memo_result_unref(res);
 		return code;
@@ -99,7 +115,14 @@ int memo_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, 
 	return 0;
 }
 
+int memo_peek_observed(struct memo_runner *r, const json_t *entry)
+{
+	struct peek k = { .r = r };
+	return peek_observed(&k, entry, 0);
+}
+
 int memo_runner_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_result **out)
 {
-	return memo_peek(r, t, inputs, 0, out);
+	struct peek k = { .r = r };
+	return peek(&k, t, inputs, 0, out);
 }

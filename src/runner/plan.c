@@ -138,7 +138,8 @@ static int plan_input(struct memo_store *s, struct memo_plan *p, const struct me
 		return plan_source(s, p, in, -1, json_string_value(v), err);
 	size_t i;
 	json_t *e;
-	json_array_foreach((json_t *)v, i, e) {
+	json_array_foreach((json_t *)v, i, e)
+	{
 		int r = plan_source(s, p, in, (long)i, json_string_value(e), err);
 		if (r < 0)
 			return r;
@@ -198,14 +199,16 @@ static json_t *need_paths(struct memo_store *s, const struct memo_plan *p, const
 	return one;
 }
 
-static int append_part(const struct need_scope *sc, const struct memo_part *part, struct memo_buf *b, struct memo_err *err)
+static int append_part(const struct need_scope *sc, const struct memo_part *part, struct memo_buf *b,
+		       struct memo_err *err)
 {
 	if (part->kind == MEMO_PART_TEXT)
 		return memo_buf_puts(b, part->text);
 	const struct memo_input *in = memo_task_input(sc->plan->task, part->text);
 	const json_t *v = scope_input(sc, part->text);
 	if (in == NULL || v == NULL || part->kind != MEMO_PART_INPUT)
-		return memo_fail(err, -EINVAL, "need '%s': '{%s}' cannot stand inside a text", sc->need->name, part->text);
+		return memo_fail(err, -EINVAL, "need '%s': '{%s}' cannot stand inside a text", sc->need->name,
+				 part->text);
 	MEMO_AUTO_FREE char *text = memo_value_text(in, v);
 	return text == NULL ? -ENOMEM : memo_buf_puts(b, text);
 }
@@ -237,8 +240,8 @@ static int need_text(const struct need_scope *sc, const char *text, json_t **out
 }
 
 /* A number or a boolean that came through a text template fits a typed input by its spelling. */
-static int need_value(const struct need_scope *sc, const struct memo_input *target, const json_t *given, json_t **out,
-		      struct memo_err *err)
+static int need_value(const struct need_scope *sc, const struct memo_input *target, const json_t *given,
+		      json_t **out, struct memo_err *err)
 {
 	if (!json_is_string(given)) {
 		*out = json_incref((json_t *)given);
@@ -264,7 +267,8 @@ static int plan_need_once(struct memo_store *s, struct memo_plan *p, const struc
 		return memo_fail(err, -ENOMEM, "out of memory");
 	const char *key;
 	json_t *given;
-	json_object_foreach(n->inputs, key, given) {
+	json_object_foreach(n->inputs, key, given)
+	{
 		json_t *v = NULL;
 		int r = need_value(&sc, memo_task_input(t, key), given, &v, err);
 		if (r < 0)
@@ -303,7 +307,8 @@ static int plan_need(struct memo_store *s, struct memo_plan *p, const struct mem
 		json_t *list = json_object_get(p->inputs, n->each);
 		size_t i;
 		json_t *e;
-		json_array_foreach(list, i, e) {
+		json_array_foreach(list, i, e)
+		{
 			r = plan_need_once(s, p, n, t, e, (long)i, err);
 			if (r < 0)
 				break;
@@ -320,7 +325,8 @@ static bool mentions(const struct memo_need *n, const char *name)
 	json_t *v;
 	char ref[MEMO_NAME_MAX + 16];
 	(void)snprintf(ref, sizeof ref, "{needs.%s}", name);
-	json_object_foreach(n->inputs, key, v) {
+	json_object_foreach(n->inputs, key, v)
+	{
 		if (json_is_string(v) && strcmp(json_string_value(v), ref) == 0)
 			return true;
 	}
@@ -348,7 +354,8 @@ static int plan_needs(struct memo_store *s, struct memo_plan *p, struct memo_err
 			left--;
 		}
 		if (!moved)
-			return memo_fail(err, -EINVAL, "task '%s': its needs refer to each other in a circle", t->name);
+			return memo_fail(err, -EINVAL, "task '%s': its needs refer to each other in a circle",
+					 t->name);
 	}
 	return 0;
 }
@@ -383,8 +390,8 @@ static int plan_tools(struct memo_store *s, struct memo_plan *p, struct memo_err
 		char *full = NULL;
 		r = find_tool(set.path, t->tool[i], &full);
 		if (r < 0)
-			return memo_fail(err, r, "task '%s': the tool '%s' is not in %s (memofs config path)", t->name,
-					 t->tool[i], set.path);
+			return memo_fail(err, r, "task '%s': the tool '%s' is not in %s (memofs config path)",
+					 t->name, t->tool[i], set.path);
 		struct memo_dep_file *f = add_file(p);
 		if (f == NULL) {
 			free(full);

@@ -18,12 +18,12 @@
 /* A File or Directory value outside the mount, or a tool (then @input is NULL and @tool its index). */
 struct memo_dep_file {
 	const struct memo_input *input;
-	long index;        /* in an array; -1: not in one */
-	const char *path;  /* borrowed from the inputs, or from @owned */
+	long index; /* in an array; -1: not in one */
+	const char *path; /* borrowed from the inputs, or from @owned */
 	char *owned;
 	size_t tool;
 	bool directory;
-	bool known;        /* @digest holds */
+	bool known; /* @digest holds */
 	struct memo_digest digest;
 };
 
@@ -32,11 +32,11 @@ struct memo_dep_up {
 	char key[MEMO_UPSTREAM_KEY]; /* its member in "upstream" */
 	const struct memo_need *need;
 	const struct memo_input *input;
-	long index;                  /* in a need with "each", or in an array input; -1 */
+	long index; /* in a need with "each", or in an array input; -1 */
 	struct memo_task *task;
 	json_t *inputs;
-	char *inner;                 /* path inside a directory result, or NULL */
-	struct memo_result *result;  /* a reference once known */
+	char *inner; /* path inside a directory result, or NULL */
+	struct memo_result *result; /* a reference once known */
 };
 
 struct memo_plan {
@@ -61,19 +61,21 @@ MEMO_MUST int memo_plan_hash(struct memo_store *s, struct memo_plan *p, struct m
 
 /* With all digests and results there: the key and its identity; *@upstream_out: the record's array of
  * {"need","path","identity","hash"}. */
-MEMO_MUST int memo_plan_identify(struct memo_store *s, const struct memo_plan *p, json_t **key_out, struct memo_id *id_out,
-				 json_t **upstream_out, struct memo_err *err);
+MEMO_MUST int memo_plan_identify(struct memo_store *s, const struct memo_plan *p, json_t **key_out,
+				 struct memo_id *id_out, json_t **upstream_out, struct memo_err *err);
 
 /* The raw identity that goes with that key (identity.h); the identity itself where every file counts by its bytes.
  * -ENOENT: the task declares a version. */
-MEMO_MUST int memo_plan_raw(const struct memo_plan *p, const json_t *key, struct memo_id *raw_out, struct memo_err *err);
+MEMO_MUST int memo_plan_raw(const struct memo_plan *p, const json_t *key, struct memo_id *raw_out,
+			    struct memo_err *err);
 
 /* Path of an instance below the mount's root, appended. */
-MEMO_MUST int memo_plan_path(const struct memo_task *t, const json_t *inputs, struct memo_buf *out, struct memo_err *err);
+MEMO_MUST int memo_plan_path(const struct memo_task *t, const json_t *inputs, struct memo_buf *out,
+			     struct memo_err *err);
 /* Takes "/tasks/n/v/c[/inner]" apart into an instance. -ENOENT, -EINVAL with words. @inner_out: free() it, NULL: none. */
-MEMO_MUST int memo_plan_resolve(struct memo_store *s, const char *path, struct memo_task **task_out, json_t **inputs_out,
-				char **inner_out, struct memo_err *err);
-MEMO_MUST int memo_plan_component(struct memo_store *s, struct memo_task *t, const char *component, json_t **inputs_out,
-				  struct memo_err *err);
+MEMO_MUST int memo_plan_resolve(struct memo_store *s, const char *path, struct memo_task **task_out,
+				json_t **inputs_out, char **inner_out, struct memo_err *err);
+MEMO_MUST int memo_plan_component(struct memo_store *s, struct memo_task *t, const char *component,
+				  json_t **inputs_out, struct memo_err *err);
 
 #endif

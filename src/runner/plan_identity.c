@@ -6,6 +6,7 @@
 #include "core/fingerprint.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* ---- hashing --------------------------------------------------------------------------------- */
 
@@ -33,8 +34,15 @@ int memo_plan_hash(struct memo_store *s, struct memo_plan *p, struct memo_err *e
 {
 	for (size_t i = 0; i < p->files; i++) {
 		struct memo_dep_file *f = &p->file[i];
-		if (f->known || !counts(f))
+		if (f->known)
 			continue;
+		if (!counts(f)) {
+			int e = access(f->path, R_OK) < 0 ? memo_errno() : 0;
+			if (e < 0)
+				return memo_fail(err, e, "input '%s': '%s': %s", f->input->name, f->path,
+						 memo_strerror(e));
+			continue;
+		}
 		int r = memo_store_digest(s, f->path, f->directory, &f->digest, err);
 		if (r < 0)
 			return f->input != NULL ? memo_fail_prefix(err, r, "input '%s'", f->input->name) : r;
@@ -66,15 +74,15 @@ static int up_hash(struct memo_store *s, const struct memo_dep_up *u, struct mem
 	r = memo_tree_walk(tree, u->inner, &at);
 	const struct memo_tree_entry *e = r == 0 ? memo_tree_entry(tree, at) : NULL;
 	if (e == NULL)
-		r = memo_fail(err, -EINVAL, "input '%s': there is no '%s' in the result of task '%s'", u->input->name,
-			      u->inner, u->task->name);
+		r = memo_fail(err, -EINVAL, "input '%s': there is no '%s' in the result of task '%s'",
+			      u->input->name, u->inner, u->task->name);
 	else if (e->type == MEMO_ENTRY_EXEC)
 		r = memo_attempt_exec_hash(&e->id, out);
 	else if (e->type == MEMO_ENTRY_FILE)
 		*out = e->id;
 	else
-		r = memo_fail(err, -EINVAL, "input '%s': '%s' in the result of task '%s' is no regular file", u->input->name,
-			      u->inner, u->task->name);
+		r = memo_fail(err, -EINVAL, "input '%s': '%s' in the result of task '%s' is no regular file",
+			      u->input->name, u->inner, u->task->name);
 	memo_tree_unref(tree);
 	return r;
 }
@@ -134,7 +142,8 @@ static int hash_inputs(const struct memo_plan *p, json_t *hashed)
 	return 0;
 }
 
-static int record_upstream(const struct memo_dep_up *u, const struct memo_id *hash, json_t *list, struct memo_err *err)
+static int record_upstream(const struct memo_dep_up *u, const struct memo_id *hash, json_t *list,
+			   struct memo_err *err)
 {
 	MEMO_AUTO_BUF struct memo_buf path = { 0 };
 	int r = memo_plan_path(u->task, u->inputs, &path, err);
@@ -218,7 +227,8 @@ int memo_plan_identify(struct memo_store *s, const struct memo_plan *p, json_t *
 		r = code_now(p, false, &code, err);
 	MEMO_AUTO_JSON json_t *key = NULL;
 	if (r == 0)
-		r = memo_identity_key(p->task, p->task->declared ? NULL : &code, p->inputs, hashed, upstream, &key, err);
+		r = memo_identity_key(p->task, p->task->declared ? NULL : &code, p->inputs, hashed, upstream, &key,
+				      err);
 	if (r == 0)
 		r = memo_identity_of(key, id_out, err);
 	if (r < 0)

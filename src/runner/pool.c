@@ -50,8 +50,8 @@ void memo_timer_clear(struct memo_runner *r, struct timer *t)
 	t->set = false;
 }
 
-void memo_timer_set(struct memo_runner *r, struct timer *t, int64_t due_ns, void (*fn)(struct memo_runner *, void *),
-		    void *arg)
+void memo_timer_set(struct memo_runner *r, struct timer *t, int64_t due_ns,
+		    void (*fn)(struct memo_runner *, void *), void *arg)
 {
 	memo_timer_clear(r, t);
 	*t = (struct timer){ .due_ns = due_ns, .set = true, .fn = fn, .arg = arg };

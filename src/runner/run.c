@@ -13,7 +13,7 @@
 
 const char *const memo_run_outcome_text[RUN_OUTCOMES] = {
 	[RUN_WAITING] = "waiting",   [RUN_RUNNING] = "running", [RUN_REUSED] = "reused",
-	[RUN_EXECUTED] = "executed", [RUN_FAILED] = "failed",   [RUN_CANCELLED] = "cancelled",
+	[RUN_EXECUTED] = "executed", [RUN_FAILED] = "failed",	[RUN_CANCELLED] = "cancelled",
 	[RUN_NEVER] = "never",
 };
 
@@ -100,25 +100,32 @@ struct run *memo_run_alloc(void)
 
 json_t *memo_run_json(const struct run *run)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:O, s:I, s:I}", "run", run->id, "state",
-			 memo_run_state_text(run), "created", (json_int_t)run->created_ns, "ended", (json_int_t)run->ended_ns,
-			 "force", run->force, "verify", run->verify, "keep_going", run->keep_going, "cancelled", run->cancelled,
-			 "force_tasks", run->force_tasks, "uid", (json_int_t)run->uid, "total", (json_int_t)run->total);
+	return json_pack("{s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:O, s:I, s:I, s:o, s:f, s:f}", "run", run->id,
+			 "state", memo_run_state_text(run), "created", (json_int_t)run->created_ns, "ended",
+			 (json_int_t)run->ended_ns, "force", run->force, "verify", run->verify, "keep_going",
+			 run->keep_going, "cancelled", run->cancelled, "force_tasks", run->force_tasks, "uid",
+			 (json_int_t)run->uid, "total", (json_int_t)run->total, "counts",
+			 memo_run_counts(run->count), "seconds", run->seconds, "seconds_saved", run->saved);
 }
 
-/* "20261121-235501-k3x9": sorts by age; the last part keeps two of one second apart. */
+/* "20261121-235501-k3x9": sorts by age, to about a millisecond; the last two letters keep runs apart. */
 static int make_id(char out[MEMO_RUN_ID])
 {
-	static const char letter[] = "abcdefghjkmnpqrstuvwxyz23456789";
-	unsigned char random[4];
-	time_t now = time(NULL);
+	static const char letter[] = "23456789abcdefghjkmnpqrstuvwxyz"; /* in the order of their bytes */
+	const size_t base = sizeof letter - 1;
+	unsigned char random[2];
+	int64_t wall = memo_wall_ns();
+	time_t now = (time_t)(wall / MEMO_NS_PER_S);
 	struct tm tm;
 	if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random || gmtime_r(&now, &tm) == NULL)
 		return -EIO;
 	size_t n = strftime(out, MEMO_RUN_ID - 6, "%Y%m%d-%H%M%S-", &tm);
+	size_t part = (size_t)(wall % MEMO_NS_PER_S) * base * base / MEMO_NS_PER_S;
+	out[n++] = letter[part / base];
+	out[n++] = letter[part % base];
 	for (size_t i = 0; i < sizeof random; i++)
-		out[n + i] = letter[random[i] % (sizeof letter - 1)];
-	out[n + sizeof random] = '\0';
+		out[n++] = letter[random[i] % base];
+	out[n] = '\0';
 	return 0;
 }
 
@@ -170,8 +177,9 @@ int memo_run_new(struct memo_runner *r, const struct memo_run_options *o, char *
 	}
 	if (code < 0) {
 		memo_run_discard(r, run);
-		return err != NULL && err->code < 0 ? err->code : memo_fail(err, code, "the run cannot be made: %s",
-									    memo_strerror(code));
+		return err != NULL && err->code < 0
+			       ? err->code
+			       : memo_fail(err, code, "the run cannot be made: %s", memo_strerror(code));
 	}
 	memcpy(id_out, run->id, sizeof run->id);
 	return 0;
@@ -276,7 +284,8 @@ static bool is_open(enum run_outcome o)
 	return o == RUN_WAITING || o == RUN_RUNNING;
 }
 
-void memo_run_outcome(struct memo_runner *r, struct run *run, struct run_seen *s, enum run_outcome to, const char *message)
+void memo_run_outcome(struct memo_runner *r, struct run *run, struct run_seen *s, enum run_outcome to,
+		      const char *message)
 {
 	/* what was executed in this run stays so when the run meets it again */
 	if (s->outcome == to || (s->outcome == RUN_EXECUTED && to == RUN_REUSED))
@@ -326,7 +335,8 @@ bool memo_run_forces(const struct run *run, const struct memo_task *t)
 		return true;
 	size_t i;
 	json_t *e;
-	json_array_foreach(run->force_tasks, i, e) {
+	json_array_foreach(run->force_tasks, i, e)
+	{
 		if (strcmp(json_string_value(e), t->name) == 0)
 			return true;
 	}
@@ -346,9 +356,10 @@ static struct run_seen *seen_of(struct memo_runner *r, const struct call *c) LOC
 	return memo_run_see(r, c->run, path.data, c->task->name);
 }
 
-struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c)
+struct memo_result *memo_run_known(struct memo_runner *r, const struct call *c, bool *doubt)
 {
 	struct run_seen *s = seen_of(r, c);
+	*doubt = s != NULL && c->run->verify && !s->fresh;
 	if (s == NULL || s->result == NULL || !memo_id_equal(&s->result->identity, &c->identity))
 		return NULL;
 	return memo_result_ref(s->result);
@@ -382,6 +393,7 @@ void memo_run_ended(struct memo_runner *r, const struct call *c)
 	if (c->code == 0) {
 		memo_result_unref(s->result);
 		s->result = memo_result_ref(c->result);
+		s->fresh = true;
 	}
 	memo_run_outcome(r, c->run, s, to, c->code < 0 ? c->err.text : NULL);
 }
@@ -404,7 +416,8 @@ int memo_run_begin(struct memo_runner *r, struct run *run, struct memo_err *err)
 	}
 	memo_mutex_unlock(&r->mu);
 	if (code < 0)
-		return memo_fail(err, code, code == -EBUSY ? "run '%s' is under way" : "run '%s': memofs is ending", run->id);
+		return memo_fail(err, code, code == -EBUSY ? "run '%s' is under way" : "run '%s': memofs is ending",
+				 run->id);
 	code = memo_run_flush(r, run, true);
 	memo_mutex_lock(&r->mu);
 	if (code < 0) {

@@ -35,11 +35,12 @@ struct memo_run_options {
 };
 
 /* @id_out: MEMO_RUN_ID bytes, e.g. "20261121-235501-k3x9". The run exists, but is not started. */
-MEMO_MUST int memo_run_new(struct memo_runner *r, const struct memo_run_options *o, char *id_out, struct memo_err *err);
+MEMO_MUST int memo_run_new(struct memo_runner *r, const struct memo_run_options *o, char *id_out,
+			   struct memo_err *err);
 /* Before start. @fixed: the version was asked for by name, so a retry keeps to it instead of taking the latest. An
  * instance that is in the run already counts once. */
-MEMO_MUST int memo_run_add(struct memo_runner *r, const char *id, struct memo_task *t, bool fixed, const json_t *inputs,
-			   struct memo_err *err);
+MEMO_MUST int memo_run_add(struct memo_runner *r, const char *id, struct memo_task *t, bool fixed,
+			   const json_t *inputs, struct memo_err *err);
 MEMO_MUST int memo_run_start(struct memo_runner *r, const char *id, struct memo_err *err);
 /* Demands again what failed, was cancelled or never started (of task @task only, unless NULL), with today's code; the
  * run goes on under its id. *@count_out: how many demanded instances that is; 0: there is nothing to retry and nothing
@@ -57,7 +58,8 @@ MEMO_MUST int memo_run_cancel(struct memo_runner *r, const char *id, struct memo
  *	 touched), "seconds" (computed), "seconds_saved", "left_seconds" (estimate from each task's history, null: unknown),
  *	 "running": [{"path","seconds"}], "changes": [{"seq","path","outcome","seconds","message"}], "next": n}
  * Changes after @since only (0: from the first that is kept); "next" is what to pass next time. */
-MEMO_MUST int memo_run_status(struct memo_runner *r, const char *id, uint64_t since, json_t **out, struct memo_err *err);
+MEMO_MUST int memo_run_status(struct memo_runner *r, const char *id, uint64_t since, json_t **out,
+			      struct memo_err *err);
 /* Array of {"run","state","created","ended","total","counts"}, newest first. */
 MEMO_MUST int memo_run_list(struct memo_runner *r, json_t **out, struct memo_err *err);
 /* At most @limit instances after path @after (NULL: the first), in order of path: array of
@@ -75,16 +77,16 @@ MEMO_MUST int memo_run_resume(struct memo_runner *r, struct memo_err *err);
 /* Is the cached result of an instance valid: by the task's `verify` command (exit 0), by the existence of an external path,
  * else by re-hashing what is stored. 0 valid; -EBADMSG invalid, with a sentence; other errors: it could not be told. Blocks
  * as long as the command takes (the task's time limit holds). */
-MEMO_MUST int memo_verify_result(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_result *res,
-				 struct memo_err *err);
+MEMO_MUST int memo_verify_result(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
+				 struct memo_result *res, struct memo_err *err);
 
 /* ---- why and stats (why.c, stats.c) ---- */
 
 /* Why a read of this instance is a hit or would be a miss, in words: whose work is reused (when, run, seconds saved); or the
  * nearest earlier instance of the task and each differing key with both values; for a changed upstream followed down to
  * its cause; for changed code a unified diff. Never computes, never waits, never hashes. */
-MEMO_MUST int memo_runner_why(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_buf *out,
-			      struct memo_err *err);
+MEMO_MUST int memo_runner_why(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
+			      struct memo_buf *out, struct memo_err *err);
 /* {"total": {...}, "tasks": [{"task",...}]} with hits, misses, executions, failures, seconds_computed, seconds_saved,
  * results, bytes, bytes_shared (saved because several results share an object). */
 MEMO_MUST int memo_runner_stats(struct memo_runner *r, json_t **out, struct memo_err *err);

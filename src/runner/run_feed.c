@@ -16,8 +16,9 @@ static json_t *row_json(const struct run_seen *s)
 {
 	char id[MEMO_HEX_SIZE];
 	char hash[MEMO_HEX_SIZE];
-	json_t *j = json_pack("{s:s, s:b, s:b, s:s, s:f, s:s?}", "task", s->task, "demanded", s->demanded, "fixed", s->fixed,
-			      "outcome", memo_run_outcome_text[s->outcome], "seconds", s->seconds, "message", s->message);
+	json_t *j = json_pack("{s:s, s:b, s:b, s:s, s:f, s:s?}", "task", s->task, "demanded", s->demanded, "fixed",
+			      s->fixed, "outcome", memo_run_outcome_text[s->outcome], "seconds", s->seconds,
+			      "message", s->message);
 	if (j != NULL && s->result != NULL &&
 	    (memo_json_set(j, "identity", json_string(memo_id_hex(&s->result->identity, id))) < 0 ||
 	     memo_json_set(j, "hash", json_string(memo_id_hex(&s->result->hash, hash))) < 0)) {
@@ -90,7 +91,8 @@ int memo_run_flush(struct memo_runner *r, struct run *run, bool whole)
 		const char *path;
 		json_t *row;
 		memo_mutex_lock(&r->mu);
-		json_object_foreach(rows, path, row) {
+		json_object_foreach(rows, path, row)
+		{
 			struct memo_map_link *l = memo_map_get(&run->seen, path, strlen(path));
 			struct run_seen *s = l == NULL ? NULL : MEMO_CONTAINER(l, struct run_seen, link);
 			if (s != NULL && !s->dirty) {
@@ -119,6 +121,37 @@ static void item_free(struct memo_runner *r, struct run_item *it) LOCKED
 	memo_run_unref(r, run);
 }
 
+/* Drops the run's demands whose work has not begun; with @all also those that run. Work that nobody else wants then
+ * ends: queued work at once, running work with @all only. */
+static void drop_items(struct memo_runner *r, struct run *run, bool all) LOCKED
+{
+	struct run_item *next;
+	for (struct run_item *it = run->items; it != NULL; it = next) {
+		next = it->next;
+		/* the demand may have gone over to another call of the same name */
+		struct call *c = it->wait->state == WAIT_WAITING ? it->wait->call : it->call;
+		bool running = c->phase == CALL_DONE || memo_call_runs(c);
+		if (it->wait->state != WAIT_WAITING || (running && !all))
+			continue;
+		struct memo_wait *w = it->wait;
+		memo_call_detach(r, w);
+		w->state = WAIT_DROPPED;
+		w->call = NULL;
+		c->refs++;
+		memo_call_unref(r, c); /* the wait's */
+		memo_wait_release(w);
+		memo_wait_release(w);
+		MEMO_AUTO_FREE char *path = strdup(it->path);
+		struct run_seen *s = path == NULL ? NULL : memo_run_see(r, run, path, c->task->name);
+		if (s != NULL)
+			memo_run_outcome(r, run, s, running ? RUN_CANCELLED : RUN_NEVER,
+					 running ? "cancelled" : NULL);
+		item_free(r, it);
+		memo_call_give_up(r, c, all);
+		memo_call_unref(r, c);
+	}
+}
+
 static void answered(void *arg, int code, struct memo_result *res, const struct memo_err *err)
 {
 	struct run_item *it = arg;
@@ -130,14 +163,17 @@ static void answered(void *arg, int code, struct memo_result *res, const struct 
 	run->refs++;
 	memo_wait_release(it->wait);
 	item_free(r, it);
-	if (code < 0 && code != -ESHUTDOWN && !run->keep_going)
+	if (code < 0 && code != -ESHUTDOWN && !run->keep_going && !run->stopping) {
 		run->stopping = true;
+		drop_items(r, run, false); /* what is queued is new work, too */
+	}
 	memo_run_feed(r, run);
 	memo_run_unref(r, run);
 	memo_mutex_unlock(&r->mu);
 }
 
-static void note_failure(struct memo_runner *r, struct run *run, const char *path, const struct memo_err *err) LOCKED
+static void note_failure(struct memo_runner *r, struct run *run, const char *path,
+			 const struct memo_err *err) LOCKED
 {
 	struct run_seen *s = memo_run_see(r, run, path, "");
 	if (s != NULL)
@@ -147,20 +183,23 @@ static void note_failure(struct memo_runner *r, struct run *run, const char *pat
 }
 
 /* One demand of the run. @name: the component of its path. */
-static void demand(struct memo_runner *r, struct run *run, const char *path, struct memo_task *t, const json_t *inputs,
-		   const char *name) LOCKED
+static void demand(struct memo_runner *r, struct run *run, const char *path, struct memo_task *t,
+		   const json_t *inputs, const char *name) LOCKED
 {
 	struct memo_err err = { 0 };
 	struct run_item *it = calloc(1, sizeof *it);
 	struct memo_wait *w = calloc(1, sizeof *w);
 	struct call *c = NULL;
-	int code = it == NULL || w == NULL || (it->path = strdup(path)) == NULL ? memo_fail(&err, -ENOMEM, "out of memory") : 0;
+	int code = it == NULL || w == NULL || (it->path = strdup(path)) == NULL
+			   ? memo_fail(&err, -ENOMEM, "out of memory")
+			   : 0;
 	if (code == 0)
 		code = memo_call_get(r, t, inputs, name, 0, 0, true, run, &c, &err);
 	if (code == 0) {
 		w->answer = answered;
 		w->arg = it;
 		w->uid = run->uid;
+		w->asked_ns = memo_now_ns();
 		w->refs = 1;
 		code = memo_call_attach(r, c, w, UINT64_MAX);
 	}
@@ -223,7 +262,8 @@ static int feed_chunk(struct memo_runner *r, struct run *run, bool *end)
 	*end = json_array_size(rows) == 0;
 	size_t i;
 	json_t *e;
-	json_array_foreach(rows, i, e) {
+	json_array_foreach(rows, i, e)
+	{
 		const char *path = memo_json_string(e, "path", "");
 		memo_mutex_lock(&r->mu);
 		bool full = run->in_flight >= MEMO_RUN_WINDOW || run->stopping || r->closing;
@@ -247,7 +287,8 @@ static int feed_chunk(struct memo_runner *r, struct run *run, bool *end)
 /* What waits still when nothing is in flight any more was never started. */
 static void end_run(struct memo_runner *r, struct run *run) LOCKED
 {
-	for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL; l = memo_map_next(&run->seen, l)) {
+	for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL;
+	     l = memo_map_next(&run->seen, l)) {
 		struct run_seen *s = MEMO_CONTAINER(l, struct run_seen, link);
 		if (s->outcome == RUN_WAITING || s->outcome == RUN_RUNNING)
 			memo_run_outcome(r, run, s, RUN_NEVER, NULL);
@@ -308,41 +349,15 @@ void memo_run_feed(struct memo_runner *r, struct run *run)
 
 /* ---- ending it early -------------------------------------------------------------------------- */
 
-/* Drops the run's demands whose work has not begun; with @all also those that run. Work that nobody else wants then
- * ends: queued work at once, running work with @all only. */
-static void drop_items(struct memo_runner *r, struct run *run, bool all) LOCKED
-{
-	struct run_item *next;
-	for (struct run_item *it = run->items; it != NULL; it = next) {
-		next = it->next;
-		struct call *c = it->call;
-		bool running = c->phase == CALL_DONE || memo_call_runs(c);
-		if (it->wait->state != WAIT_WAITING || (running && !all))
-			continue;
-		struct memo_wait *w = it->wait;
-		memo_call_detach(r, w);
-		w->state = WAIT_DROPPED;
-		w->call = NULL;
-		c->refs++;
-		memo_call_unref(r, c); /* the wait's */
-		memo_wait_release(w);
-		memo_wait_release(w);
-		MEMO_AUTO_FREE char *path = strdup(it->path);
-		struct run_seen *s = path == NULL ? NULL : memo_run_see(r, run, path, c->task->name);
-		if (s != NULL)
-			memo_run_outcome(r, run, s, running ? RUN_CANCELLED : RUN_NEVER, running ? "cancelled" : NULL);
-		item_free(r, it);
-		memo_call_give_up(r, c, all);
-		memo_call_unref(r, c);
-	}
-}
-
 static int end_early(struct memo_runner *r, const char *id, bool all, struct memo_err *err)
 {
 	memo_mutex_lock(&r->mu);
 	struct run *run = memo_run_find(r, id);
 	int code = 0;
-	if (run == NULL || run->phase != RUN_ACTIVE) {
+	if (run != NULL && run->phase == RUN_NEW) {
+		memo_map_remove(&r->runs, &run->link);
+		memo_run_unref(r, run);
+	} else if (run == NULL || run->phase != RUN_ACTIVE) {
 		code = memo_fail(err, -ENOENT, "run '%.40s' is not under way", id);
 	} else {
 		run->refs++;

@@ -29,11 +29,12 @@ struct run_seen {
 	enum run_outcome outcome;
 	bool demanded;
 	bool fixed;
-	bool dirty;                 /* its row has to be written */
-	bool timed;                 /* @seconds was read from the record */
+	bool dirty; /* its row has to be written */
+	bool fresh; /* @result was made or looked at since the run was started or retried */
+	bool timed; /* @seconds was read from the record */
 	struct memo_result *result; /* of this run: reused within it */
 	char *message;
-	double seconds;             /* it took, now or when the result was made */
+	double seconds; /* it took, now or when the result was made */
 	int64_t since_ns;
 	struct run_seen *next_dirty;
 };
@@ -81,9 +82,9 @@ struct run {
 	double seconds, saved;
 	struct run_pace *paces;
 	struct run_change *change; /* a ring of MEMO_RUN_CHANGES */
-	uint64_t changes;          /* the last seq */
-	char *after;               /* the feed's place */
-	bool fed, feeding, again;  /* again: the feed was asked for while it ran */
+	uint64_t changes; /* the last seq */
+	char *after; /* the feed's place */
+	bool fed, feeding, again; /* again: the feed was asked for while it ran */
 	size_t in_flight;
 	struct run_item *items;
 	struct job job;
@@ -100,14 +101,15 @@ struct run *memo_run_find(struct memo_runner *r, const char *id) LOCKED; /* borr
 void memo_run_unref(struct memo_runner *r, struct run *run) LOCKED;
 void memo_run_seen_free(struct run_seen *s);
 struct run_seen *memo_run_see(struct memo_runner *r, struct run *run, const char *path, const char *task) LOCKED;
-void memo_run_outcome(struct memo_runner *r, struct run *run, struct run_seen *s, enum run_outcome to, const char *message)
-	LOCKED;
+void memo_run_outcome(struct memo_runner *r, struct run *run, struct run_seen *s, enum run_outcome to,
+		      const char *message) LOCKED;
 struct run *memo_run_alloc(void);
 MEMO_MUST int memo_run_insert(struct memo_runner *r, struct run *run);
 void memo_run_discard(struct memo_runner *r, struct run *run); /* unref, taking the lock */
 /* From NEW or OVER to ACTIVE, recorded, fed. */
 MEMO_MUST int memo_run_begin(struct memo_runner *r, struct run *run, struct memo_err *err);
 json_t *memo_run_json(const struct run *run);
+json_t *memo_run_counts(const uint64_t count[RUN_OUTCOMES]); /* run_view.c */
 const char *memo_run_state_text(const struct run *run);
 
 /* run_retry.c: the run in memory, loaded when it is not; a reference. */

@@ -29,6 +29,8 @@ static int load(struct memo_runner *r, const char *id, struct run **out, struct 
 	run->created_ns = memo_json_int(j, "created", 0);
 	run->ended_ns = memo_json_int(j, "ended", 0);
 	run->total = (uint64_t)memo_json_int(j, "total", 0);
+	run->seconds = json_number_value(json_object_get(j, "seconds"));
+	run->saved = json_number_value(json_object_get(j, "seconds_saved"));
 	run->phase = RUN_OVER;
 	if (json_is_array(json_object_get(j, "force_tasks"))) {
 		json_decref(run->force_tasks);
@@ -49,7 +51,8 @@ static int recall(struct memo_runner *r, struct run *run, struct memo_err *err)
 			return code;
 		size_t i;
 		json_t *e;
-		json_array_foreach(rows, i, e) {
+		json_array_foreach(rows, i, e)
+		{
 			const char *path = memo_json_string(e, "path", "");
 			const json_t *row = json_object_get(e, "row");
 			struct memo_id id;
@@ -100,7 +103,8 @@ int memo_run_take_up(struct memo_runner *r, const char *id, struct run **out, st
 	if (code == 0) {
 		code = memo_run_insert(r, run);
 		if (code < 0)
-			(void)memo_fail(err, code == -EEXIST ? -EBUSY : code, "run '%s' is being taken up elsewhere", id);
+			(void)memo_fail(err, code == -EEXIST ? -EBUSY : code,
+					"run '%s' is being taken up elsewhere", id);
 	}
 	if (code < 0) {
 		memo_run_discard(r, run);
@@ -119,7 +123,8 @@ int memo_run_resume(struct memo_runner *r, struct memo_err *err)
 	int code = memo_store_run_ids(r->store, &ids, err);
 	size_t i;
 	json_t *e;
-	json_array_foreach(ids, i, e) {
+	json_array_foreach(ids, i, e)
+	{
 		MEMO_AUTO_JSON json_t *j = NULL;
 		if (code < 0)
 			break;
@@ -183,12 +188,13 @@ static int today(struct memo_runner *r, const char *path, bool fixed, struct mem
 static json_t *list_retry(struct run *run, const char *task)
 {
 	json_t *list = json_array();
-	for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL; l = memo_map_next(&run->seen, l)) {
+	for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL;
+	     l = memo_map_next(&run->seen, l)) {
 		const struct run_seen *s = MEMO_CONTAINER(l, struct run_seen, link);
 		/* --task names the failed step; what was demanded downstream of it never started, and is demanded again */
 		bool wanted = s->demanded && (to_retry(s, task) || (task != NULL && s->outcome == RUN_NEVER));
-		if (wanted && memo_json_push(list, json_pack("{s:s, s:s, s:b}", "path", s->path, "task", s->task, "fixed",
-							     s->fixed)) < 0) {
+		if (wanted && memo_json_push(list, json_pack("{s:s, s:s, s:b}", "path", s->path, "task", s->task,
+							     "fixed", s->fixed)) < 0) {
 			json_decref(list);
 			return NULL;
 		}
@@ -259,8 +265,8 @@ static void forget_failure(struct memo_runner *r, const char *path)
 	memo_task_unref(t);
 }
 
-int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool verify, uid_t uid, uint64_t *count_out,
-		   struct memo_err *err)
+int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool verify, uid_t uid,
+		   uint64_t *count_out, struct memo_err *err)
 {
 	struct run *run;
 	int code = memo_run_take_up(r, id, &run, err);
@@ -282,10 +288,12 @@ int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool
 	size_t i;
 	json_t *e;
 	json_array_foreach(failed, i, e) forget_failure(r, json_string_value(e));
-	json_array_foreach(list, i, e) {
+	json_array_foreach(list, i, e)
+	{
 		MEMO_AUTO_BUF struct memo_buf path = { 0 };
 		if (code == 0)
-			code = today(r, memo_json_string(e, "path", ""), memo_json_bool(e, "fixed", false), &path, err);
+			code = today(r, memo_json_string(e, "path", ""), memo_json_bool(e, "fixed", false), &path,
+				     err);
 		if (code < 0)
 			break;
 		memo_mutex_lock(&r->mu);
@@ -300,6 +308,9 @@ int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool
 		*count_out = json_array_size(list);
 		memo_mutex_lock(&r->mu);
 		run->verify = verify;
+		for (struct memo_map_link *l = memo_map_next(&run->seen, NULL); l != NULL;
+		     l = memo_map_next(&run->seen, l))
+			MEMO_CONTAINER(l, struct run_seen, link)->fresh = false;
 		run->uid = uid;
 		memo_mutex_unlock(&r->mu);
 	}

@@ -23,7 +23,7 @@ static json_t *time_json(int64_t ns)
 	return json_string(text);
 }
 
-static json_t *counts_json(const uint64_t count[RUN_OUTCOMES])
+json_t *memo_run_counts(const uint64_t count[RUN_OUTCOMES])
 {
 	json_t *j = json_object();
 	for (unsigned i = 0; i < RUN_OUTCOMES; i++) {
@@ -78,8 +78,9 @@ static json_t *changes_json(const struct run *run, uint64_t since)
 		const struct run_change *c = &run->change[seq % MEMO_RUN_CHANGES];
 		if (c->seq != seq || c->path == NULL)
 			continue;
-		json_t *j = json_pack("{s:I, s:s, s:s, s:f, s:s?}", "seq", (json_int_t)seq, "path", c->path, "outcome",
-				      memo_run_outcome_text[c->outcome], "seconds", c->seconds, "message", c->message);
+		json_t *j = json_pack("{s:I, s:s, s:s, s:f, s:s?}", "seq", (json_int_t)seq, "path", c->path,
+				      "outcome", memo_run_outcome_text[c->outcome], "seconds", c->seconds,
+				      "message", c->message);
 		if (memo_json_push(list, j) < 0) {
 			json_decref(list);
 			return NULL;
@@ -95,7 +96,7 @@ static json_t *head_json(const json_t *stored, const uint64_t count[RUN_OUTCOMES
 	if (code == 0)
 		code = memo_json_set(j, "ended", time_json(memo_json_int(stored, "ended", 0)));
 	if (code == 0)
-		code = memo_json_set(j, "counts", counts_json(count));
+		code = memo_json_set(j, "counts", memo_run_counts(count));
 	if (code < 0) {
 		json_decref(j);
 		return NULL;
@@ -125,9 +126,22 @@ static json_t *live_status(struct memo_runner *r, const struct run *run, uint64_
 	return j;
 }
 
+/* What was written when the run ended. False: it has not, or not by this version. */
+static bool stored_counts(const json_t *stored, uint64_t count[RUN_OUTCOMES], double *seconds, double *saved)
+{
+	const json_t *c = json_object_get(stored, "counts");
+	if (!json_is_object(c) || memo_json_int(stored, "ended", 0) == 0)
+		return false;
+	for (unsigned i = 0; i < RUN_OUTCOMES; i++)
+		count[i] = (uint64_t)memo_json_int(c, memo_run_outcome_text[i], 0);
+	*seconds = json_number_value(json_object_get(stored, "seconds"));
+	*saved = json_number_value(json_object_get(stored, "seconds_saved"));
+	return true;
+}
+
 /* Counts of a run that is not in memory: one pass over its rows. */
-static int count_rows(struct memo_runner *r, const char *id, uint64_t count[RUN_OUTCOMES], double *seconds, double *saved,
-		      struct memo_err *err)
+static int count_rows(struct memo_runner *r, const char *id, uint64_t count[RUN_OUTCOMES], double *seconds,
+		      double *saved, struct memo_err *err)
 {
 	MEMO_AUTO_FREE char *after = NULL;
 	for (;;) {
@@ -138,7 +152,8 @@ static int count_rows(struct memo_runner *r, const char *id, uint64_t count[RUN_
 			return code;
 		size_t i;
 		json_t *e;
-		json_array_foreach(rows, i, e) {
+		json_array_foreach(rows, i, e)
+		{
 			const json_t *row = json_object_get(e, "row");
 			enum run_outcome o = memo_run_outcome_parse(memo_json_string(row, "outcome", ""));
 			double s = json_number_value(json_object_get(row, "seconds"));
@@ -160,13 +175,13 @@ static int stored_status(struct memo_runner *r, const char *id, json_t **out, st
 	double seconds = 0;
 	double saved = 0;
 	int code = memo_store_run_get(r->store, id, &stored, err);
-	if (code == 0)
+	if (code == 0 && !stored_counts(stored, count, &seconds, &saved))
 		code = count_rows(r, id, count, &seconds, &saved, err);
 	if (code < 0)
 		return code;
 	json_t *j = head_json(stored, count);
-	json_t *rest = json_pack("{s:f, s:f, s:n, s:[], s:[], s:i}", "seconds", seconds, "seconds_saved", saved, "left_seconds",
-				 "running", "changes", "next", 0);
+	json_t *rest = json_pack("{s:f, s:f, s:n, s:[], s:[], s:i}", "seconds", seconds, "seconds_saved", saved,
+				 "left_seconds", "running", "changes", "next", 0);
 	if (j == NULL || rest == NULL || json_object_update(j, rest) < 0) {
 		json_decref(j);
 		json_decref(rest);
@@ -199,7 +214,8 @@ int memo_run_list(struct memo_runner *r, json_t **out, struct memo_err *err)
 	int code = memo_store_run_ids(r->store, &ids, err);
 	for (size_t i = json_array_size(ids); i > 0 && code == 0; i--) {
 		json_t *status = NULL;
-		code = memo_run_status(r, json_string_value(json_array_get(ids, i - 1)), UINT64_MAX - 1, &status, err);
+		code = memo_run_status(r, json_string_value(json_array_get(ids, i - 1)), UINT64_MAX - 1, &status,
+				       err);
 		if (code < 0)
 			break;
 		(void)json_object_del(status, "running");
@@ -226,7 +242,8 @@ static int refresh(struct memo_runner *r, const char *id, const char *path, json
 		char hex[MEMO_HEX_SIZE];
 		code = memo_json_set(row, "outcome", json_string(memo_run_outcome_text[s->outcome]));
 		if (code == 0)
-			code = memo_json_set(row, "message", s->message != NULL ? json_string(s->message) : json_null());
+			code = memo_json_set(row, "message",
+					     s->message != NULL ? json_string(s->message) : json_null());
 		if (code == 0 && s->result != NULL)
 			code = memo_json_set(row, "identity", json_string(memo_id_hex(&s->result->identity, hex)));
 	}
@@ -246,7 +263,8 @@ static int name_parts(json_t *row, const char *path)
 	return code;
 }
 
-int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size_t limit, json_t **out, struct memo_err *err)
+int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size_t limit, json_t **out,
+		  struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *stored = NULL;
 	MEMO_AUTO_JSON json_t *rows = NULL;
@@ -256,7 +274,8 @@ int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size
 		code = memo_store_run_rows(r->store, id, after, limit, &rows, err);
 	size_t i;
 	json_t *e;
-	json_array_foreach(rows, i, e) {
+	json_array_foreach(rows, i, e)
+	{
 		const char *path = memo_json_string(e, "path", "");
 		json_t *row = json_copy(json_object_get(e, "row"));
 		if (code == 0)
@@ -287,8 +306,8 @@ int memo_run_rows(struct memo_runner *r, const char *id, const char *after, size
 static const char *colour(const char *outcome)
 {
 	static const char *const table[][2] = {
-		{ "reused", "palegreen" },    { "executed", "lightskyblue" }, { "running", "gold" },
-		{ "failed", "salmon" },	      { "cancelled", "plum" },	      { "waiting", "white" },
+		{ "reused", "palegreen" }, { "executed", "lightskyblue" }, { "running", "gold" },
+		{ "failed", "salmon" },	   { "cancelled", "plum" },	   { "waiting", "white" },
 		{ "never", "lightgrey" },
 	};
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -368,7 +387,8 @@ int memo_run_graph(struct memo_runner *r, const char *id, struct memo_buf *out, 
 			break;
 		size_t i;
 		json_t *e;
-		json_array_foreach(rows, i, e) {
+		json_array_foreach(rows, i, e)
+		{
 			node_text(out, e);
 			edges_text(r, out, memo_json_string(e, "path", ""));
 		}

@@ -103,6 +103,7 @@ void memo_runner_close(struct memo_runner *r)
 		return;
 	memo_mutex_lock(&r->mu);
 	r->closing = true;
+	memo_local_end_runs(r->local);
 	end_everything(r);
 	while (r->live_calls != NULL || r->live_execs != NULL)
 		memo_cond_wait(&r->idle, &r->mu);
@@ -179,15 +180,21 @@ static int demand_locked(struct memo_runner *r, const struct memo_demand *d, con
 	int code = demand_call(r, d, set, &c, err);
 	if (code < 0)
 		return code;
+	if (w->reader != NULL && !w->reader->running) { /* it has ended since it was found */
+		memo_exec_unref(r, w->reader);
+		w->reader = NULL;
+	}
 	if (w->reader != NULL && memo_graph_call_reaches_exec(r, c, w->reader)) {
 		w->reader->deadlock = true;
-		code = memo_fail(err, -EDEADLK, "task '%s' waits for itself: its result is needed by the task that reads it",
+		code = memo_fail(err, -EDEADLK,
+				 "task '%s' waits for itself: its result is needed by the task that reads it",
 				 d->task->name);
 	}
 	if (code == 0) {
 		code = memo_call_attach(r, c, w, set->max_waiting);
 		if (code == -EDQUOT)
-			(void)memo_fail(err, code, "you have %llu instances waiting already (memofs config max_waiting)",
+			(void)memo_fail(err, code,
+					"you have %llu instances waiting already (memofs config max_waiting)",
 					(unsigned long long)set->max_waiting);
 		else if (code < 0)
 			(void)memo_fail(err, code, "out of memory");
@@ -196,15 +203,33 @@ static int demand_locked(struct memo_runner *r, const struct memo_demand *d, con
 	return code;
 }
 
+/* A hit that needs no steps. One whose name is not known to stand for it takes the long way, which writes that down. */
+static bool hit(struct memo_runner *r, const struct memo_demand *d, struct memo_result **out)
+{
+	if (!d->task->cache || (d->flags & (MEMO_DEMAND_FORCE | MEMO_DEMAND_CHECK)) != 0)
+		return false;
+	struct memo_result *res = NULL;
+	if (memo_runner_peek(r, d->task, d->inputs, &res) < 0)
+		return false;
+	MEMO_AUTO_BUF struct memo_buf name = { 0 };
+	struct memo_named n;
+	if (memo_path_name(d->task, d->inputs, &name, NULL) == 0 &&
+	    memo_store_named(r->store, d->task->name, d->task->version, name.data, &n, NULL) == 0 && n.known &&
+	    n.state == MEMO_SUCCESS && memo_id_equal(&n.identity, &res->identity)) {
+		*out = res;
+		return true;
+	}
+	memo_result_unref(res);
+	return false;
+}
+
 int memo_runner_demand(struct memo_runner *r, const struct memo_demand *d, struct memo_wait **wait_out,
 		       struct memo_result **res_out, struct memo_err *err)
 {
-	if (d->task->cache && (d->flags & MEMO_DEMAND_FORCE) == 0) {
-		int code = memo_peek(r, d->task, d->inputs, 0, res_out);
-		if (code == 0) {
-			memo_stats_hit(r, d->task->name, *res_out);
-			return 0;
-		}
+	int64_t asked_ns = memo_now_ns();
+	if (hit(r, d, res_out)) {
+		memo_stats_hit(r, d->task->name, *res_out);
+		return 0;
 	}
 	struct memo_settings set;
 	int code = memo_store_settings(r->store, &set, err);
@@ -213,6 +238,7 @@ int memo_runner_demand(struct memo_runner *r, const struct memo_demand *d, struc
 	struct memo_wait *w = calloc(1, sizeof *w);
 	if (w == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
+	w->asked_ns = asked_ns;
 	w->answer = d->answer;
 	w->arg = d->arg;
 	w->uid = d->uid;
@@ -253,10 +279,11 @@ void memo_wait_release(struct memo_wait *w)
 		free(w);
 }
 
-int memo_runner_start(struct memo_runner *r, const struct memo_demand *d, enum memo_state *state_out, struct memo_err *err)
+int memo_runner_start(struct memo_runner *r, const struct memo_demand *d, enum memo_state *state_out,
+		      struct memo_err *err)
 {
 	struct memo_result *res = NULL;
-	if (d->task->cache && (d->flags & MEMO_DEMAND_FORCE) == 0 && memo_peek(r, d->task, d->inputs, 0, &res) == 0) {
+	if (hit(r, d, &res)) {
 		memo_result_unref(res);
 		*state_out = MEMO_SUCCESS;
 		return 0;
@@ -266,7 +293,8 @@ int memo_runner_start(struct memo_runner *r, const struct memo_demand *d, enum m
 	if (code < 0)
 		return code;
 	if (!may_start(&set, d->uid))
-		return memo_fail(err, -EACCES, "task '%s': you may not start work in this store (memofs config runners)",
+		return memo_fail(err, -EACCES,
+				 "task '%s': you may not start work in this store (memofs config runners)",
 				 d->task->name);
 	struct call *c = NULL;
 	memo_mutex_lock(&r->mu);
@@ -308,7 +336,8 @@ int memo_runner_lost(struct memo_runner *r, struct memo_result *res, const char 
 	return memo_store_result_lost(r->store, res, reason, err);
 }
 
-void memo_runner_observe(struct memo_runner *r, pid_t tid, const char *path, const struct memo_id *hash, const char *link)
+void memo_runner_observe(struct memo_runner *r, pid_t tid, const char *path, const struct memo_id *hash,
+			 const char *link)
 {
 	struct exec *x = memo_reader_find(r, tid);
 	if (x == NULL)
@@ -331,15 +360,23 @@ void memo_runner_observe(struct memo_runner *r, pid_t tid, const char *path, con
 	memo_mutex_unlock(&r->mu);
 }
 
-/* The call in flight for an instance; borrowed under the lock. */
-static struct call *find_call(struct memo_runner *r, const struct memo_task *t, const char *name) LOCKED
+/* The calls in flight for an instance, one after the other (@after NULL: the first); borrowed under the lock. */
+static struct call *find_call(struct memo_runner *r, const struct memo_task *t, const char *name,
+			      const struct call *after) LOCKED
 {
-	for (struct call *c = r->live_calls; c != NULL; c = c->next_live) {
-		if (strcmp(c->name, name) == 0 && strcmp(c->task->name, t->name) == 0 &&
-		    strcmp(c->task->version, t->version) == 0)
+	for (struct call *c = after == NULL ? r->live_calls : after->next_live; c != NULL; c = c->next_live) {
+		if ((c->flags & MEMO_DEMAND_PEEK) == 0 && strcmp(c->name, name) == 0 &&
+		    strcmp(c->task->name, t->name) == 0 && strcmp(c->task->version, t->version) == 0)
 			return c;
 	}
 	return NULL;
+}
+
+static void cancel_call(struct memo_runner *r, struct call *c) LOCKED
+{
+	struct memo_err why;
+	(void)memo_fail(&why, -ECANCELED, "task '%s': cancelled", c->task->name);
+	memo_call_fail(r, c, -ECANCELED, &why);
 }
 
 int memo_runner_cancel(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, struct memo_err *err)
@@ -349,15 +386,18 @@ int memo_runner_cancel(struct memo_runner *r, const struct memo_task *t, const j
 	if (code < 0)
 		return code;
 	memo_mutex_lock(&r->mu);
-	struct call *c = find_call(r, t, name.data);
-	if (c == NULL) {
-		code = memo_fail(err, -ENOENT, "nothing is in flight for /tasks/%s/%s/%s", t->name, t->version, name.data);
-	} else if (c->exec != NULL) {
-		memo_exec_cancel(r, c->exec, "cancelled");
-	} else {
-		struct memo_err why;
-		(void)memo_fail(&why, -ECANCELED, "task '%s': cancelled", t->name);
-		memo_call_fail(r, c, -ECANCELED, &why);
+	if (find_call(r, t, name.data, NULL) == NULL)
+		code = memo_fail(err, -ENOENT, "nothing is in flight for /tasks/%s/%s/%s", t->name, t->version,
+				 name.data);
+	for (struct call *c = find_call(r, t, name.data, NULL); c != NULL;) {
+		struct call *next = find_call(r, t, name.data, c);
+		if (c->exec != NULL) {
+			c->exec->cancel_after = true;
+			memo_exec_cancel(r, c->exec, "cancelled");
+		} else {
+			cancel_call(r, c);
+		}
+		c = next;
 	}
 	memo_mutex_unlock(&r->mu);
 	return code;
@@ -374,7 +414,7 @@ int memo_runner_forget(struct memo_runner *r, struct memo_task *t, const json_t 
 	size_t n = 0;
 	struct memo_result *res = NULL;
 	struct memo_named named;
-	if (memo_peek(r, t, inputs, 0, &res) == 0)
+	if (memo_runner_peek(r, t, inputs, &res) == 0)
 		id[n++] = res->identity;
 	memo_result_unref(res);
 	code = memo_store_named(r->store, t->name, t->version, name.data, &named, err);
@@ -395,8 +435,8 @@ int memo_runner_forget(struct memo_runner *r, struct memo_task *t, const json_t 
 	}
 	name_event(r, t, name.data, MEMO_PENDING);
 	if (!any)
-		return memo_fail(err, -ENOENT, "there is no result of /tasks/%s/%s/%s to forget", t->name, t->version,
-				 name.data);
+		return memo_fail(err, -ENOENT, "there is no result of /tasks/%s/%s/%s to forget", t->name,
+				 t->version, name.data);
 	return 0;
 }
 
@@ -415,8 +455,8 @@ enum memo_state memo_runner_state(struct memo_runner *r, const struct memo_task 
 	if (memo_path_name(t, inputs, &name, NULL) < 0)
 		return MEMO_STATES;
 	memo_mutex_lock(&r->mu);
-	const struct call *c = find_call(r, t, name.data);
-	bool live = c != NULL && (c->flags & MEMO_DEMAND_PEEK) == 0;
+	const struct call *c = find_call(r, t, name.data, NULL);
+	bool live = c != NULL;
 	enum memo_state state = live ? memo_call_state(c) : MEMO_STATES;
 	memo_mutex_unlock(&r->mu);
 	struct memo_named named;
@@ -436,14 +476,20 @@ static void waits_for(struct memo_runner *r, const struct call *c, struct memo_b
 	} else if (x != NULL && x->parked) {
 		(void)memo_buf_puts(b, "has finished; the store is full");
 	} else if (c->phase == CALL_HASH) {
-		(void)memo_buf_puts(b, "reads its input files");
+		(void)memo_buf_puts(b, "is being looked up");
 	} else if (c->phase == CALL_UPSTREAM || c->phase == CALL_OBSERVED) {
+		/* by need, not by instance: a fan-out may wait for thousands */
 		const char *sep = "waits for ";
 		for (size_t i = 0; c->up != NULL && i < c->plan.ups && b->len < 200; i++) {
-			if (c->up[i].child == NULL)
+			size_t left = 0;
+			for (size_t k = 0; k < c->plan.ups; k++)
+				left += c->up[k].child != NULL && strcmp(c->plan.up[k].key, c->plan.up[i].key) == 0;
+			bool first = i == 0 || strcmp(c->plan.up[i - 1].key, c->plan.up[i].key) != 0;
+			if (left == 0 || !first)
 				continue;
-			(void)memo_buf_printf(b, "%s%s %s %s", sep, c->up[i].child->task->name,
-					      c->up[i].child->task->version, c->up[i].child->name);
+			(void)memo_buf_printf(b, "%s%s", sep, c->plan.up[i].task->name);
+			if (left > 1)
+				(void)memo_buf_printf(b, " (%zu left)", left);
 			sep = ", ";
 		}
 	}
@@ -461,12 +507,14 @@ static json_t *call_json(struct memo_runner *r, const struct call *c) LOCKED
 	(void)memo_buf_printf(&path, "/tasks/%s/%s/%s", c->task->name, c->task->version, c->name);
 	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:I, s:s}", "task", c->task->name, "version",
 			      c->task->version, "name", c->name, "path", memo_buf_str(&path), "state",
-			      memo_state_text(memo_call_state(c)), "seconds", since, "waiters", (json_int_t)waiters, "reason",
-			      memo_buf_str(&reason));
+			      memo_state_text(memo_call_state(c)), "seconds", since, "waiters", (json_int_t)waiters,
+			      "reason", memo_buf_str(&reason));
 	char hex[MEMO_HEX_SIZE];
-	if (j != NULL && c->identified && memo_json_set(j, "identity", json_string(memo_id_hex(&c->identity, hex))) < 0)
+	if (j != NULL && c->identified &&
+	    memo_json_set(j, "identity", json_string(memo_id_hex(&c->identity, hex))) < 0)
 		return j;
-	if (j != NULL && c->exec != NULL && c->exec->pid > 0 && memo_json_set(j, "pid", json_integer(c->exec->pid)) < 0)
+	if (j != NULL && c->exec != NULL && c->exec->pid > 0 &&
+	    memo_json_set(j, "pid", json_integer(c->exec->pid)) < 0)
 		return j;
 	return j;
 }
@@ -499,7 +547,8 @@ static int progress_of(struct memo_runner *r, struct call *c, json_t *list) LOCK
 		if (c->up[i].child != NULL)
 			code = progress_of(r, c->up[i].child, list);
 	}
-	for (const struct memo_wait *w = c->exec != NULL ? c->exec->reads : NULL; w != NULL && code == 0; w = w->next_read)
+	for (const struct memo_wait *w = c->exec != NULL ? c->exec->reads : NULL; w != NULL && code == 0;
+	     w = w->next_read)
 		code = progress_of(r, w->call, list);
 	return code;
 }

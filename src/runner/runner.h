@@ -36,7 +36,7 @@ struct memo_wait; /* a demand that waits */
 
 struct memo_runner_options {
 	struct memo_store *store;
-	const char *worker;     /* absolute path of the worker program */
+	const char *worker; /* absolute path of the worker program */
 	const char *mountpoint; /* absolute, or NULL: tasks get no MEMOFS_MOUNT */
 };
 MEMO_MUST int memo_runner_open(const struct memo_runner_options *o, struct memo_runner **out, struct memo_err *err);
@@ -50,19 +50,23 @@ void memo_runner_close(struct memo_runner *r);
 typedef void memo_answer_fn(void *arg, int code, struct memo_result *res, const struct memo_err *err);
 
 enum memo_demand_flags {
-	MEMO_DEMAND_PEEK = 1,  /* hash and look up, never execute: -ENOENT on a miss */
+	MEMO_DEMAND_PEEK = 1, /* hash and look up, never execute: -ENOENT on a miss */
 	MEMO_DEMAND_FORCE = 2, /* skip the look-up of this instance, not of what is upstream */
-	MEMO_DEMAND_FRESH = 4, /* for a task with "cache": false: an execution of its own, joined by nobody later. Without it
+	MEMO_DEMAND_FRESH =
+		4, /* for a task with "cache": false: an execution of its own, joined by nobody later. Without it
 	                        * such a demand joins one that is in flight. Ignored for cached tasks. */
+	MEMO_DEMAND_CHECK =
+		8, /* a hit is not given at once but looked at: whether the path of an external result still exists.
+	                        * (Every demand that is not a hit at once does so.) */
 };
 
 struct memo_demand {
 	struct memo_task *task; /* borrowed; a reference is taken */
-	const json_t *inputs;   /* canonical; a reference is taken, must not be changed afterwards */
+	const json_t *inputs; /* canonical; a reference is taken, must not be changed afterwards */
 	unsigned flags;
-	uid_t uid;              /* who asks; the store's owner for internal use */
-	pid_t tid;              /* thread that asks, 0: none (not a process of this machine) */
-	uint64_t ino;           /* node id for the result, 0: any */
+	uid_t uid; /* who asks; the store's owner for internal use */
+	pid_t tid; /* thread that asks, 0: none (not a process of this machine) */
+	uint64_t ino; /* node id for the result, 0: any */
 	memo_answer_fn *answer;
 	void *arg;
 };
@@ -90,7 +94,8 @@ MEMO_MUST int memo_runner_peek(struct memo_runner *r, struct memo_task *t, const
 bool memo_runner_volatile(const struct memo_task *t, const json_t *inputs);
 
 /* The bytes of @res are gone or damaged: tells the store, so that the next demand executes again. */
-MEMO_MUST int memo_runner_lost(struct memo_runner *r, struct memo_result *res, const char *reason, struct memo_err *err);
+MEMO_MUST int memo_runner_lost(struct memo_runner *r, struct memo_result *res, const char *reason,
+			       struct memo_err *err);
 
 /* A process of a running task read a committed result, or (with @link) the target of a `latest` link, through the mount:
  * recorded with the task's result. Cheap when no task runs. @path: below the mount's root, "/tasks/...". */
@@ -104,7 +109,8 @@ void memo_runner_count_hit(struct memo_runner *r, const struct memo_task *t, con
 MEMO_MUST int memo_runner_cancel(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
 				 struct memo_err *err);
 /* Forgets the result and the failure memory of an instance. -ENOENT: there was neither. */
-MEMO_MUST int memo_runner_forget(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_err *err);
+MEMO_MUST int memo_runner_forget(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
+				 struct memo_err *err);
 
 /* The registry was changed by the control server: tell listeners. */
 void memo_runner_task_changed(struct memo_runner *r, const char *task, const char *version);
@@ -113,16 +119,16 @@ void memo_runner_task_changed(struct memo_runner *r, const char *task, const cha
 
 enum memo_event_kind {
 	MEMO_EVENT_STATE, /* an instance changed its state */
-	MEMO_EVENT_NAME,  /* the name means another result now, or none */
-	MEMO_EVENT_TASK,  /* a task version was added, updated or removed */
+	MEMO_EVENT_NAME, /* the name means another result now, or none */
+	MEMO_EVENT_TASK, /* a task version was added, updated or removed */
 };
 struct memo_event {
 	enum memo_event_kind kind;
 	const char *task;
 	const char *version;
-	const char *name;      /* component; NULL for TASK */
+	const char *name; /* component; NULL for TASK */
 	enum memo_state state; /* for STATE */
-	const char *reason;    /* may be NULL */
+	const char *reason; /* may be NULL */
 };
 typedef void memo_event_fn(void *arg, const struct memo_event *e);
 /* Called in order, from runner threads, with no lock of the runner's state held; must not block. At most
@@ -140,15 +146,15 @@ enum memo_state memo_runner_state(struct memo_runner *r, const struct memo_task 
  * "history.jsonl", "origin.json", "output_hash", "command.sh". -ENOENT: the instance was never demanded, or the text does not
  * exist (yet). Never waits, never computes. At most MEMO_INFO_BYTES (the last ones of a longer log). */
 #define MEMO_INFO_BYTES ((size_t)16 << 20)
-MEMO_MUST int memo_runner_info(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, const char *what,
-			       struct memo_buf *out, struct memo_err *err);
+MEMO_MUST int memo_runner_info(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
+			       const char *what, struct memo_buf *out, struct memo_err *err);
 extern const char *const memo_info_names[]; /* the above, NULL at the end */
 /* A descriptor of the growing or final log, for following; "stderr" or "stdout". -ENOENT: none. */
-MEMO_MUST int memo_runner_log(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, const char *which,
-			      int *fd_out, bool *running_out);
+MEMO_MUST int memo_runner_log(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
+			      const char *which, int *fd_out, bool *running_out);
 /* Array of {"need":..,"path":"/tasks/.."} for upstream/. New reference. */
-MEMO_MUST int memo_runner_upstream(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, json_t **out,
-				   struct memo_err *err);
+MEMO_MUST int memo_runner_upstream(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
+				   json_t **out, struct memo_err *err);
 /* What is in flight: array of objects {"task","version","name","path","identity","state","since","waiters","reason"
  * (what it waits for),"pid"}. New reference. */
 MEMO_MUST int memo_runner_active(struct memo_runner *r, json_t **out);
@@ -161,8 +167,9 @@ MEMO_MUST int memo_runner_path(struct memo_runner *r, const struct memo_task *t,
 			       struct memo_buf *out, struct memo_err *err);
 /* The reverse, for any accepted path (also aliases, handles, `latest`): the task (a reference) and canonical inputs.
  * -ENOENT, -EINVAL, -ENAMETOOLONG with words. @component alone is used by the mount: @version may be NULL (latest). */
-MEMO_MUST int memo_runner_resolve(struct memo_runner *r, const char *task, const char *version, const char *component,
-				  struct memo_task **task_out, json_t **inputs_out, struct memo_err *err);
+MEMO_MUST int memo_runner_resolve(struct memo_runner *r, const char *task, const char *version,
+				  const char *component, struct memo_task **task_out, json_t **inputs_out,
+				  struct memo_err *err);
 
 struct memo_store *memo_runner_store(struct memo_runner *r);
 /* As in the options; NULL: not mounted. */

@@ -200,7 +200,7 @@ static int tell_read(struct why *w, const json_t *entry, unsigned depth)
 	if (r < 0)
 		return memo_buf_printf(w->out, "%s\n", err.text);
 	char hex[MEMO_HEX_SIZE];
-	r = memo_peek(w->r, t, inputs, 1, &res);
+	r = memo_runner_peek(w->r, t, inputs, &res);
 	if (r == 0) {
 		r = memo_buf_printf(w->out, "%.*s\n", SHORT_HEX, memo_id_hex(&res->hash, hex));
 	} else {
@@ -221,7 +221,7 @@ static int tell_reads(struct why *w, const struct memo_why_now *n, unsigned dept
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < json_array_size(list) && told < BREADTH; i++) {
 		const json_t *entry = json_array_get(list, i);
-		if (memo_peek_observed(w->r, entry, 0) == 0)
+		if (memo_peek_observed(w->r, entry) == 0)
 			continue;
 		told++;
 		r = tell_read(w, entry, depth);

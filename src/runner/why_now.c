@@ -58,7 +58,7 @@ static int look_upstream(struct memo_runner *r, struct memo_why_now *n)
 {
 	for (size_t i = 0; i < n->plan.ups; i++) {
 		struct memo_dep_up *u = &n->plan.up[i];
-		int code = memo_peek(r, u->task, u->inputs, 1, &u->result);
+		int code = memo_runner_peek(r, u->task, u->inputs, &u->result);
 		if (code == 0)
 			continue;
 		u->result = no_result();
@@ -116,7 +116,7 @@ void memo_why_clear(struct memo_why_now *n)
 static int look_record(struct memo_runner *r, struct memo_why_now *n)
 {
 	struct memo_result *res = NULL;
-	n->hit = memo_peek(r, n->task, n->inputs, 0, &res) == 0;
+	n->hit = memo_runner_peek(r, n->task, n->inputs, &res) == 0;
 	if (n->hit)
 		n->id = res->identity;
 	memo_result_unref(res);

@@ -158,7 +158,8 @@ MEMO_MUST int memo_result_from_json(const json_t *j, const struct memo_id *ident
 /* The row of the `objects` table. */
 json_t *memo_result_row(const struct memo_result *r);
 /* usage.c: the result that @result (of a record) describes refers to its object, or not any more. */
-int memo_result_refer(struct memo_batch *b, const struct memo_id *identity, const json_t *result, const char *task, bool refers);
+int memo_result_refer(struct memo_batch *b, const struct memo_id *identity, const json_t *result, const char *task,
+		      bool refers);
 /* The record changed: the cache forgets. Call after each write, also a failed one. */
 void memo_results_forget(struct memo_store *s, const struct memo_id *identity);
 void memo_results_keep(struct memo_store *s, struct memo_result *r);
@@ -193,7 +194,8 @@ MEMO_MUST int memo_registry_check_locked(struct memo_store *s, const struct memo
 					 struct memo_err *err) MEMO_TSA(requires_capability(s->registry.mu));
 
 /* earlier.c: what the fingerprint of @t, which declares no version, was made of. */
-MEMO_MUST int memo_code_row(struct memo_batch *b, const struct memo_task *t, const json_t *code, const json_t *tools);
+MEMO_MUST int memo_code_row(struct memo_batch *b, const struct memo_task *t, const json_t *code,
+			    const json_t *tools);
 
 /* ---- digest.c, attempt.c -------------------------------------------------------------------------- */
 

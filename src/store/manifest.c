@@ -77,7 +77,13 @@ static int fail_text(struct memo_err *err, char *text, const char *path, const c
 		if ((unsigned char)*p < 0x20)
 			*p = ' ';
 	}
-	(void)memo_fail(err, code, "manifest '%s': cannot %s: %s", path, what, text);
+	/* A damaged block can not be told from here to be the only one; what the receipts hold is all that counts. */
+	bool damaged = strncmp(text, "Corruption", 10) == 0;
+	(void)memo_fail(
+		err, code, "manifest '%s': cannot %s: %s%s", path, what, text,
+		damaged ? "; unmount, move this directory away and open the store again: it is made anew from the "
+			  "receipts"
+			: "");
 	rocksdb_free(text);
 	return code;
 }

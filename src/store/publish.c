@@ -179,8 +179,8 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 	return r;
 }
 
-int memo_publish_record(struct memo_store *s, const struct memo_publication *p, json_t *record, struct memo_result *res,
-			struct memo_err *err)
+int memo_publish_record(struct memo_store *s, const struct memo_publication *p, json_t *record,
+			struct memo_result *res, struct memo_err *err)
 {
 	const struct memo_instance *i = p->instance;
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };

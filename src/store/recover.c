@@ -107,7 +107,8 @@ static int adopt_record(struct recovery *x, const struct memo_result *res, const
 	struct memo_id raw;
 	if (memo_id_parse(memo_json_string(record, "raw", ""), &raw) == 0)
 		memo_alias_batch(&raw, id, &b);
-	r = memo_result_refer(&b, id, json_object_get(record, "result"), memo_json_string(record, "task", ""), true);
+	r = memo_result_refer(&b, id, json_object_get(record, "result"), memo_json_string(record, "task", ""),
+			      true);
 	if (r < 0)
 		return r;
 	r = memo_manifest_write(x->store->manifest, &b, false, x->err);

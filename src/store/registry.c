@@ -359,9 +359,10 @@ static json_t *code_json(const struct registration *x)
 		const struct memo_code *c = &x->task->code[i];
 		char hex[MEMO_HEX_SIZE];
 		char digest[MEMO_HEX_SIZE];
-		json_t *row = json_pack("{s:s, s:b, s:I, s:s, s:s, s:s, s:i}", "path", c->path, "exec", c->exec ? 1 : 0,
-					"size", (json_int_t)c->size, "sha256", memo_id_hex(&c->id, hex), "digest",
-					memo_id_hex(&c->code, digest), "method", c->method, "number", c->number);
+		json_t *row = json_pack("{s:s, s:b, s:I, s:s, s:s, s:s, s:i}", "path", c->path, "exec",
+					c->exec ? 1 : 0, "size", (json_int_t)c->size, "sha256",
+					memo_id_hex(&c->id, hex), "digest", memo_id_hex(&c->code, digest), "method",
+					c->method, "number", c->number);
 		if (memo_json_push(list, row) < 0)
 			return NULL;
 	}
@@ -416,9 +417,9 @@ static int make_record(struct registration *x)
 		json_t *how = NULL;
 		if (memo_fingerprint_describe(t, &how) < 0)
 			return -ENOMEM;
-		x->record = json_pack("{s:O, s:s, s:s, s:b, s:o, s:I}", "definition", t->definition, "label", t->name,
-				      "version", t->version, "declared", t->declared ? 1 : 0, "fingerprint", how,
-				      "registered", (json_int_t)memo_wall_ns());
+		x->record = json_pack("{s:O, s:s, s:s, s:b, s:o, s:I}", "definition", t->definition, "label",
+				      t->name, "version", t->version, "declared", t->declared ? 1 : 0,
+				      "fingerprint", how, "registered", (json_int_t)memo_wall_ns());
 		if (x->record == NULL ||
 		    memo_json_set(how, "sha256", json_string(memo_id_hex(&t->fingerprint, hex))) < 0 ||
 		    memo_json_set(x->record, "code", code_json(x)) < 0)

@@ -49,12 +49,12 @@ json_t *memo_result_json(const struct memo_result *r)
 {
 	char hash[MEMO_HEX_SIZE];
 	char blob[MEMO_HEX_SIZE];
-	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:I, s:s?, s:I, s:I, s:I, s:b, s:I}", "kind", kind_text[r->kind],
-			 "hash", memo_id_hex(&r->hash, hash), "blob", memo_id_hex(&r->blob, blob), "size",
-			 (json_int_t)r->size, "exec", r->exec ? 1 : 0, "entries", (json_int_t)r->entries, "path",
-			 r->path, "mtime_ns", (json_int_t)r->mtime_ns, "ino", (json_int_t)r->ino, "inner",
-			 (json_int_t)r->inner, "observed", r->observed ? 1 : 0, "wall_ms",
-			 (json_int_t)r->wall_ms);
+	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:I, s:s?, s:I, s:I, s:I, s:b, s:I}", "kind",
+			 kind_text[r->kind], "hash", memo_id_hex(&r->hash, hash), "blob",
+			 memo_id_hex(&r->blob, blob), "size", (json_int_t)r->size, "exec", r->exec ? 1 : 0,
+			 "entries", (json_int_t)r->entries, "path", r->path, "mtime_ns", (json_int_t)r->mtime_ns,
+			 "ino", (json_int_t)r->ino, "inner", (json_int_t)r->inner, "observed", r->observed ? 1 : 0,
+			 "wall_ms", (json_int_t)r->wall_ms);
 }
 
 json_t *memo_result_row(const struct memo_result *r)

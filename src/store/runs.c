@@ -38,13 +38,15 @@ int memo_store_run_ids(struct memo_store *s, json_t **out, struct memo_err *err)
 	return 0;
 }
 
-int memo_store_run_rows_put(struct memo_store *s, const char *id, const json_t *rows, bool sync, struct memo_err *err)
+int memo_store_run_rows_put(struct memo_store *s, const char *id, const json_t *rows, bool sync,
+			    struct memo_err *err)
 {
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
 	MEMO_AUTO_BUF struct memo_buf k = { 0 };
 	const char *path;
 	json_t *row;
-	json_object_foreach((json_t *)rows, path, row) {
+	json_object_foreach((json_t *)rows, path, row)
+	{
 		memo_buf_reset(&k);
 		int r = memo_key(&k, id, path, NULL);
 		if (r < 0)
@@ -78,8 +80,8 @@ static int take_row(void *arg, const void *key, size_t len, const void *value, s
 	json_t *row;
 	if (memo_json_parse(value, value_len, &row, NULL) < 0)
 		return -EIO;
-	json_t *entry = json_pack("{s:o, s:o}", "path", json_stringn((const char *)key + t->prefix, len - t->prefix), "row",
-				  row);
+	json_t *entry = json_pack("{s:o, s:o}", "path",
+				  json_stringn((const char *)key + t->prefix, len - t->prefix), "row", row);
 	int r = memo_json_push(t->list, entry);
 	return r < 0 ? r : json_array_size(t->list) >= t->limit;
 }
@@ -98,7 +100,8 @@ int memo_store_run_rows(struct memo_store *s, const char *id, const char *after,
 	if (r < 0)
 		return memo_fail(err, r, "store '%s': out of memory", s->dir);
 	struct take_rows t = { .list = list, .limit = limit, .prefix = prefix.len, .after = &from };
-	r = memo_manifest_scan(s->manifest, MEMO_RUN_INSTANCES, prefix.data, prefix.len, from.data, from.len, take_row, &t, err);
+	r = memo_manifest_scan(s->manifest, MEMO_RUN_INSTANCES, prefix.data, prefix.len, from.data, from.len,
+			       take_row, &t, err);
 	if (r < 0)
 		return r;
 	*out = memo_json_steal(&list);

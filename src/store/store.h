@@ -329,7 +329,8 @@ MEMO_MUST int memo_store_handle_find(struct memo_store *s, const char *task, con
  * MEMO_RUN_ID - 1 bytes of [A-Za-z0-9.-]; ids sort by age. Rows are kept by their path ("/tasks/...").
  * Not synced unless @sync. */
 #define MEMO_RUN_ID 32
-MEMO_MUST int memo_store_run_put(struct memo_store *s, const char *id, const json_t *run, bool sync, struct memo_err *err);
+MEMO_MUST int memo_store_run_put(struct memo_store *s, const char *id, const json_t *run, bool sync,
+				 struct memo_err *err);
 /* -ENOENT with a sentence. */
 MEMO_MUST int memo_store_run_get(struct memo_store *s, const char *id, json_t **out, struct memo_err *err);
 /* Array of ids, oldest first. */
@@ -338,11 +339,12 @@ MEMO_MUST int memo_store_run_ids(struct memo_store *s, json_t **out, struct memo
 MEMO_MUST int memo_store_run_rows_put(struct memo_store *s, const char *id, const json_t *rows, bool sync,
 				      struct memo_err *err);
 /* -ENOENT. */
-MEMO_MUST int memo_store_run_row(struct memo_store *s, const char *id, const char *path, json_t **out, struct memo_err *err);
+MEMO_MUST int memo_store_run_row(struct memo_store *s, const char *id, const char *path, json_t **out,
+				 struct memo_err *err);
 /* At most @limit rows after path @after (NULL: from the first) in byte order, as an array of {"path":..,"row":..}; empty: the
  * end. */
-MEMO_MUST int memo_store_run_rows(struct memo_store *s, const char *id, const char *after, size_t limit, json_t **out,
-				  struct memo_err *err);
+MEMO_MUST int memo_store_run_rows(struct memo_store *s, const char *id, const char *after, size_t limit,
+				  json_t **out, struct memo_err *err);
 
 /* ---- accounts -------------------------------------------------------------------------------- */
 

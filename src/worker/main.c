@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#define KEPT_STDERR_BYTES (64 << 10) /* of a log that has to give way to the record */
+
 static void decide(struct memo_worker *w, enum memo_exit_status status, const char *fmt, va_list ap)
 {
 	char *text = NULL;
@@ -166,6 +168,30 @@ static void attempt(struct memo_worker *w)
 		w->exit.status = MEMO_EXIT_SUCCESS;
 }
 
+/* Cuts a log that filled the disk; what it began with stays. */
+static int cut_log(const struct memo_worker *w, const char *name, off_t most)
+{
+	MEMO_AUTO_FD int fd = openat(w->dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return memo_errno();
+	return S_ISREG(st.st_mode) && st.st_size > most && ftruncate(fd, most) < 0 ? memo_errno() : 0;
+}
+
+/* Gives the record the space of what counts less, a little more with each step. What counts was moved out of work/; of a
+ * failed attempt nothing is a result. false: there is no more to give. */
+static bool make_room(const struct memo_worker *w, int step)
+{
+	int r = -ENOENT; /* nothing to give */
+	if (step == 0)
+		r = memo_io_remove_tree(w->dir, "work");
+	else if (step == 1 && w->exit.status != MEMO_EXIT_SUCCESS)
+		r = cut_log(w, "stdout", 0);
+	else if (step == 2)
+		r = cut_log(w, "stderr", KEPT_STDERR_BYTES);
+	return r == 0 || step < 2;
+}
+
 static int write_exit(struct memo_worker *w, struct memo_err *err)
 {
 	char host[HOST_NAME_MAX + 1] = "";
@@ -175,11 +201,8 @@ static int write_exit(struct memo_worker *w, struct memo_err *err)
 	int r = memo_exit_encode(&w->exit, &b);
 	if (r == 0)
 		r = memo_io_replace(w->dir, "exit.json", b.data, b.len, 0644, true);
-	if (r == -ENOSPC || r == -EDQUOT) {
-		/* What counts was moved out of work/: give its space to the record. */
-		if (memo_io_remove_tree(w->dir, "work") == 0)
-			r = memo_io_replace(w->dir, "exit.json", b.data, b.len, 0644, true);
-	}
+	for (int step = 0; step < 3 && (r == -ENOSPC || r == -EDQUOT) && make_room(w, step); step++)
+		r = memo_io_replace(w->dir, "exit.json", b.data, b.len, 0644, true);
 	return r < 0 ? memo_fail(err, r, "'%s/exit.json': cannot write: %s", w->path, memo_strerror(r)) : 0;
 }
 

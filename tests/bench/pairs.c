@@ -16,7 +16,7 @@
 struct list {
 	char **path;
 	size_t count;
-	double *one;  /* of a round */
+	double *one; /* of a round */
 	double *round; /* medians, microseconds */
 };
 
@@ -108,7 +108,8 @@ int main(int argc, char **argv)
 		double mb;
 		struct list *first = i % 2 == 0 ? &a : &b;
 		struct list *second = i % 2 == 0 ? &b : &a;
-		if (run_round(first, first == &a ? &ma : &mb) < 0 || run_round(second, second == &a ? &ma : &mb) < 0)
+		if (run_round(first, first == &a ? &ma : &mb) < 0 ||
+		    run_round(second, second == &a ? &ma : &mb) < 0)
 			return 1;
 		if (i == 0)
 			continue;
@@ -117,7 +118,8 @@ int main(int argc, char **argv)
 		ratio[i - 1] = mb / ma;
 	}
 	double r = median(ratio, rounds);
-	printf("A %.2f us, B %.2f us, B/A %.2f (quartiles %.2f-%.2f), %zu files, %zu rounds\n", median(a.round, rounds),
-	       median(b.round, rounds), r, ratio[rounds / 4], ratio[rounds * 3 / 4], a.count, rounds);
+	printf("A %.2f us, B %.2f us, B/A %.2f (quartiles %.2f-%.2f), %zu files, %zu rounds\n",
+	       median(a.round, rounds), median(b.round, rounds), r, ratio[rounds / 4], ratio[rounds * 3 / 4],
+	       a.count, rounds);
 	return 0;
 }

@@ -214,6 +214,28 @@ static void test_taint(void)
 	}
 }
 
+/* What leads the retried look-up ends with the open, though true attributes went out in between. */
+static void test_ticket_ends(void)
+{
+	begin();
+	struct memo_node *n = make(placeholder(2000), 0);
+	struct memo_result *a = result(2000, 1);
+	CHECK(!entry(n, 7));
+	CHECK(!entry(n, 8));
+	memo_node_bind(&table, n, a, 0);
+	CHECK_INT(memo_node_admit(&table, n, KEY, 7), MEMO_ADMIT_RETRY);
+	struct memo_node *found = memo_nodes_ticket_find(&table, KEY, 7);
+	CHECK(found == n);
+	memo_nodes_put(&table, found);
+	CHECK(entry(n, 7)); /* the retried look-up */
+	CHECK_INT(memo_node_admit(&table, n, KEY, 7), MEMO_ADMIT);
+	CHECK(memo_nodes_ticket_find(&table, KEY, 7) == NULL);
+	memo_nodes_put(&table, n);
+	memo_nodes_forget(&table, 2000, 3);
+	memo_result_unref(a);
+	end();
+}
+
 static void test_failed_reply(void)
 {
 	begin();
@@ -264,6 +286,33 @@ static void test_once(void)
 	memo_nodes_put(&table, found);
 	memo_nodes_put(&table, m);
 	memo_nodes_put(&table, n);
+	memo_nodes_put(&table, n);
+	memo_result_unref(a);
+	end();
+}
+
+/* A stat belongs to the next open of the same thread, and to nobody else's. */
+static void test_keep(void)
+{
+	begin();
+	struct memo_result *a = result(2000, 1);
+	struct memo_node_spec s = placeholder(2000);
+	s.once = true;
+	struct memo_node *n = make(s, 0);
+	memo_node_bind(&table, n, a, 0);
+	memo_node_keep(&table, n, KEY, 7);
+	memo_node_keep(&table, n, KEY, 8);
+	CHECK(memo_nodes_ticket_find(&table, KEY, 8) == NULL);
+	struct memo_node *found = memo_nodes_ticket_find(&table, KEY, 7);
+	CHECK(found == n);
+	memo_nodes_put(&table, found);
+	s.ino = 2001;
+	struct memo_node *other = make(s, 0);
+	CHECK(other != n);
+	CHECK_INT(memo_node_admit(&table, n, KEY, 7), MEMO_ADMIT);
+	memo_node_keep(&table, n, KEY, 7); /* an fstat after the open keeps nothing */
+	CHECK(memo_nodes_ticket_find(&table, KEY, 7) == NULL);
+	memo_nodes_put(&table, other);
 	memo_nodes_put(&table, n);
 	memo_result_unref(a);
 	end();
@@ -341,8 +390,10 @@ int main(void)
 	RUN(test_directory_has_one_name);
 	RUN(test_file_is_shared);
 	RUN(test_taint);
+	RUN(test_ticket_ends);
 	RUN(test_failed_reply);
 	RUN(test_once);
+	RUN(test_keep);
 	RUN(test_detach);
 	RUN(test_events_unsettle);
 	return check_end();

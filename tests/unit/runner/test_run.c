@@ -42,7 +42,8 @@ static void add(const char *name, const char *version, const char *script, const
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	(void)memo_buf_printf(&b,
-			      "{\"memofs\":1,\"name\":\"%s\",\"version\":\"%s\",\"inputs\":{\"x\":{\"type\":\"int\",\"default\":1}},"
+			      "{\"memofs\":1,\"name\":\"%s\",\"version\":\"%s\",\"inputs\":{\"x\":{\"type\":"
+			      "\"int\",\"default\":1}},"
 			      "\"command\":[\"sh\",\"-c\",\"echo run >>%s/%s.count; %s\",\"sh\",\"{inputs.x}\"]%s}",
 			      name, version, top, name, script, rest);
 	struct memo_task *t = NULL;
@@ -207,7 +208,8 @@ static void test_verify(void)
 {
 	char id[MEMO_RUN_ID];
 	MEMO_AUTO_BUF struct memo_buf rest = { 0 };
-	(void)memo_buf_printf(&rest, ",\"verify\":[\"sh\",\"-c\",\"grep -q value $OUTPUT && [ ! -e %s/invalid ]\"]", top);
+	(void)memo_buf_printf(&rest, ",\"verify\":[\"sh\",\"-c\",\"grep -q value $OUTPUT && [ ! -e %s/invalid ]\"]",
+			      top);
 	add("checked", "1", "echo value", rest.data);
 	begin("checked", 2, (struct memo_run_options){ 0 }, id);
 	finish(id, "SUCCESS", "0 2 0 0 0");

@@ -57,7 +57,12 @@ static void ask(struct asked *a, const char *task, const char *component, unsign
 		return;
 	}
 	struct memo_demand d = {
-		.task = t, .inputs = inputs, .flags = flags, .uid = geteuid(), .answer = answered, .arg = a,
+		.task = t,
+		.inputs = inputs,
+		.flags = flags,
+		.uid = geteuid(),
+		.answer = answered,
+		.arg = a,
 	};
 	int code = memo_runner_demand(runner, &d, &a->wait, &a->res, &a->err);
 	if (code <= 0) {
@@ -147,7 +152,8 @@ static void add_counted(const char *name, const char *script)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	(void)memo_buf_printf(&b,
-			      "{\"memofs\":1,\"name\":\"%s\",\"version\":\"1\",\"inputs\":{\"x\":{\"type\":\"int\",\"default\":1}},"
+			      "{\"memofs\":1,\"name\":\"%s\",\"version\":\"1\",\"inputs\":{\"x\":{\"type\":\"int\","
+			      "\"default\":1}},"
 			      "\"command\":[\"sh\",\"-c\",\"echo run >>%s/%s.count; %s\",\"sh\",\"{inputs.x}\"]}",
 			      name, top, name, script);
 	add(b.data);
@@ -220,11 +226,13 @@ static void test_failure_and_backoff(void)
 static void test_retry(void)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	(void)memo_buf_printf(&b,
-			      "{\"memofs\":1,\"name\":\"flaky\",\"version\":\"1\",\"max_retries\":2,\"temporary_fail_codes\":[75],"
-			      "\"command\":[\"sh\",\"-c\",\"echo run >>%s/flaky.count; [ -e %s/ok ] && echo fine && exit; "
-			      "touch %s/ok; exit 75\"]}",
-			      top, top, top);
+	(void)memo_buf_printf(
+		&b,
+		"{\"memofs\":1,\"name\":\"flaky\",\"version\":\"1\",\"max_retries\":2,\"temporary_fail_codes\":[75]"
+		","
+		"\"command\":[\"sh\",\"-c\",\"echo run >>%s/flaky.count; [ -e %s/ok ] && echo fine && exit; "
+		"touch %s/ok; exit 75\"]}",
+		top, top, top);
 	add(b.data);
 	check_text("flaky", "@default", "fine\n");
 	CHECK_INT(lines("flaky.count"), 2);

@@ -264,12 +264,19 @@ static void test_owner(void)
 /* On a file system of its own that is full: the record is written all the same. Needs the right to mount. */
 static void full_disk(void)
 {
-	struct attempt a;
-	attempt_shell(&a, "head -c 10000000 /dev/zero > big");
-	CHECK_INT(attempt_run(&a), 0);
-	CHECK_INT(a.exit.status, MEMO_EXIT_SPACE);
-	CHECK(a.exit.message != NULL && strstr(a.exit.message, "is full") != NULL);
-	attempt_end(&a);
+	static const char *const script[] = {
+		"head -c 10000000 /dev/zero > big",
+		"head -c 10000000 /dev/zero",
+		"head -c 10000000 /dev/zero >&2",
+	};
+	for (size_t i = 0; i < sizeof script / sizeof *script; i++) {
+		struct attempt a;
+		attempt_shell(&a, script[i]);
+		CHECK_ROW(attempt_run(&a) == 0, script[i]);
+		CHECK_ROW(a.exit.status == MEMO_EXIT_SPACE, script[i]);
+		CHECK_ROW(a.exit.message != NULL && strstr(a.exit.message, "is full") != NULL, script[i]);
+		attempt_end(&a);
+	}
 }
 
 static void test_space(void)
