@@ -245,9 +245,11 @@ static void begin_command(struct state *t)
 {
 	static const char *const shown[] = { "echo", "printf", NULL };
 	static const char *const tested[] = { "[", "test", NULL };
+	static const char *const awks[] = { "awk", "gawk", "mawk", "nawk", NULL };
 	t->at = ARGUMENT;
 	t->command.echo = one_of(&t->word, shown);
 	t->command.test = one_of(&t->word, tested);
+	t->command.awk = one_of(&t->word, awks);
 	t->command.cat = is(&t->word, "cat");
 }
 

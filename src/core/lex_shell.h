@@ -33,7 +33,7 @@ struct shell_word {
 /* The simple command that is being read, as far as it matters what becomes of $0 in it. */
 struct shell_command {
 	unsigned words;
-	bool echo, cat, test;
+	bool echo, cat, test, awk;
 	bool loop; /* for, select */
 	bool function;
 	bool redirected;
