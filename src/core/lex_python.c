@@ -226,7 +226,8 @@ static bool own_argument(const struct left *l)
 		const char *index = p + 5;
 		while (index < l->end && memo_lex_blank((unsigned char)*index))
 			index++;
-		bool base = ends(l, p, "os.path.basename(sys.") && begins(l, p, "argv[0])") && !has_word(l, "__file__");
+		bool base = ends(l, p, "os.path.basename(sys.") && begins(l, p, "argv[0])") &&
+			    !has_word(l, "__file__");
 		if (index < l->end && (*index == '0' || *index == ':') && !base)
 			return true;
 	}

@@ -433,7 +433,7 @@ static void plain(struct memo_scan *x, struct shell_word *w)
 	w->len++;
 }
 
-bool shell_piece(struct shell *s, struct shell_word *w)
+static bool piece(struct shell *s, struct shell_word *w)
 {
 	struct memo_scan *x = s->x;
 	size_t from = x->at;
@@ -470,6 +470,13 @@ bool shell_piece(struct shell *s, struct shell_word *w)
 	}
 	shell_word_quoted(w);
 	return fine && verbatim(s, from);
+}
+
+bool shell_piece(struct shell *s, struct shell_word *w)
+{
+	bool fine = piece(s, w);
+	w->end = s->x->at;
+	return fine;
 }
 
 /* ---- here-documents ------------------------------------------------------------------------------------------- */
