@@ -317,18 +317,30 @@ static bool fixed_place(const char *left, const char *slash)
 	return false;
 }
 
-/* A program that names its own file can read it, wherever it lies: "../code/run.sh". */
+/* @p begins the file's own name: is it a path that is used here? With a '/' before it, in any case; a name with a suffix
+ * also alone: between quotes, or, in shell, as a word. */
+static bool is_path(const struct memo_scan *x, const char *left, const char *p, const char *behind, const char *end)
+{
+	unsigned char before = p > left ? (unsigned char)p[-1] : '\n';
+	unsigned char next = behind < end ? (unsigned char)*behind : '\n';
+	if (before == '/')
+		return !memo_lex_name(next) && strchr("/-.", next) == NULL && !fixed_place(left, p - 1);
+	if (strchr(x->base, '.') == NULL)
+		return false;
+	if (x->shell)
+		return strchr(" \t\n'\"=<(`{,:", before) != NULL && strchr(" \t\n'\";)|&>`},", next) != NULL;
+	return (before == '\'' || before == '"') && next == before;
+}
+
+/* A program that names its own file can read it, wherever it lies: "../code/run.sh", or "run.sh" where it is run in. */
 static bool check_own_name(struct memo_scan *x, const char *left, size_t len)
 {
 	size_t n = strlen(x->base);
 	if (n == 0)
 		return true;
-	for (const char *p = left; (p = memmem(p, (size_t)(left + len - p), x->base, n)) != NULL; p++) {
-		bool end = p + n == left + len ||
-			   (!memo_lex_name((unsigned char)p[n]) && p[n] != '/' && p[n] != '-' && p[n] != '.');
-		if (p > left && p[-1] == '/' && end && !fixed_place(left, p - 1))
-			return memo_lex_doubt(x, "it mentions the path of a file of its own name");
-	}
+	for (const char *p = left; (p = memmem(p, (size_t)(left + len - p), x->base, n)) != NULL; p++)
+		if (is_path(x, left, p, p + n, left + len))
+			return memo_lex_doubt(x, "it mentions a file of its own name");
 	return true;
 }
 
@@ -360,7 +372,8 @@ int memo_lex(const char *name, const char *text, size_t len, struct memo_lexed *
 	char line[INTERPRETER_BYTES];
 	const struct language *l = choose(&x, name, line, &f);
 	int r = 0;
-	if (l != NULL && check_bytes(&x, l->lex == memo_lex_shell))
+	x.shell = l != NULL && l->lex == memo_lex_shell;
+	if (l != NULL && check_bytes(&x, x.shell))
 		r = normalise(&x, l, &f);
 	if (r < 0) {
 		memo_buf_clear(&f.normal);

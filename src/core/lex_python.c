@@ -196,14 +196,39 @@ static bool begins(const struct left *l, const char *at, const char *with)
 	return (size_t)(l->end - at) >= n && memcmp(at, with, n) == 0;
 }
 
-/* argv[0], argv[:1]: the path. */
+/* A module is used here: imported, reached as an attribute, or by its name in quotes. In a text such a word says
+ * nothing. */
+static bool uses_module(const struct left *l, const char *word)
+{
+	size_t n = strlen(word);
+	bool star = has(l, "import *");
+	for (const char *p = l->text; (p = memo_lex_find_word(p, (size_t)(l->end - p), word)) != NULL; p += n) {
+		const char *line = memrchr(l->text, '\n', (size_t)(p - l->text));
+		const char *begin = line != NULL ? line + 1 : l->text;
+		unsigned char before = p > l->text ? (unsigned char)p[-1] : ' ';
+		unsigned char next = p + n < l->end ? (unsigned char)p[n] : ' ';
+		unsigned char behind = p + n + 1 < l->end ? (unsigned char)p[n + 1] : ' ';
+		bool imported = memo_lex_find(begin, (size_t)(p - begin), "import") != NULL ||
+				memo_lex_find(begin, (size_t)(p - begin), "from") != NULL;
+		/* a list of imports that goes on over lines ends in such a line */
+		bool listed = strchr(",);\n\\", next) != NULL || behind == '\\' || begins(l, p + n, " as ");
+		if (star || imported || listed || before == '.' || (next == '.' && memo_lex_name(behind)) ||
+		    ((before == '\'' || before == '"') && next == before))
+			return true;
+	}
+	return false;
+}
+
+/* argv[0], argv[:1]: the path. Its last part alone is no way to the text. */
 static bool own_argument(const struct left *l)
 {
 	for (const char *p = l->text; (p = memmem(p, (size_t)(l->end - p), "argv[", 5)) != NULL; p++) {
 		const char *index = p + 5;
 		while (index < l->end && memo_lex_blank((unsigned char)*index))
 			index++;
-		if (index < l->end && (*index == '0' || *index == ':'))
+		bool base = ends(l, p, "os.path.basename(sys.") && begins(l, p, "argv[0])") &&
+			    !has_word(l, "__file__");
+		if (index < l->end && (*index == '0' || *index == ':') && !base)
 			return true;
 	}
 	return false;
@@ -242,7 +267,7 @@ static bool inspects_text(const struct left *l)
 					     "currentframe",   "FrameInfo",
 					     "getmodule",      "getattr",
 					     "importlib",      NULL };
-	if (!has_word(l, "inspect"))
+	if (!uses_module(l, "inspect"))
 		return false;
 	if (has(l, "inspect as") || has(l, "inspect.stack") || has(l, "inspect.trace") || has(l, "'inspect'") ||
 	    has(l, "\"inspect\""))
@@ -256,6 +281,8 @@ static bool inspects_text(const struct left *l)
 static bool keeps_tracebacks(const struct left *l)
 {
 	bool redirected = has(l, "redirect_stderr") || has(l, "stderr =");
+	if (!uses_module(l, "traceback"))
+		return false;
 	static const char *const fine[] = { "traceback.print_exc()", "traceback.print_stack()", "traceback\n",
 					    NULL };
 	for (const char *p = l->text; (p = memo_lex_find_word(p, (size_t)(l->end - p), "traceback")) != NULL;

@@ -21,6 +21,7 @@ struct memo_scan {
 	size_t body; /* where the #! line ends: its newline, or the end */
 	const char *base; /* base name of the file */
 	const char *options; /* the words behind the interpreter in the #! line, with NUL */
+	bool shell;
 	bool bash; /* shell only: bash is what runs it; else any shell */
 	size_t zeros; /* shell only: uses of $0 that the lexer has looked at */
 	bool lines; /* set by the lexer: line numbers can be seen */

@@ -5,6 +5,8 @@
  * where $( ) ends, case has to be, and for that it must be known where a reserved word is one: the position. */
 #include "lex_shell.h"
 
+#include <fnmatch.h>
+
 enum position {
 	COMMAND, /* a command begins here: reserved words count */
 	UNSURE, /* behind an assignment, a redirection, the end of a compound command */
@@ -20,222 +22,12 @@ struct state {
 	struct shell_command command;
 };
 
-static bool is(const struct shell_word *w, const char *text)
-{
-	return w->plain && w->len <= SHELL_WORD && strcmp(w->text, text) == 0;
-}
-
 static bool one_of(const struct shell_word *w, const char *const *words)
 {
 	for (; *words != NULL; words++)
-		if (is(w, *words))
+		if (shell_is(w, *words))
 			return true;
 	return false;
-}
-
-static bool metacharacter(unsigned char c)
-{
-	return c == 0 || strchr(" \t\n;&|()<>", c) != NULL;
-}
-
-/* A backslash and a newline join two lines: for the rules they are not there. */
-static bool continuation(struct shell *s)
-{
-	struct memo_scan *x = s->x;
-	if (s->heres > 0 || s->waiting > 0)
-		return memo_lex_doubt(x, "a line is continued where a here-document is about to begin");
-	memo_lex_mark(x, x->at, x->at + 2, LEX_VERBATIM);
-	x->at += 2;
-	return true;
-}
-
-static bool continued(const struct memo_scan *x)
-{
-	return memo_lex_at(x, x->at) == '\\' && memo_lex_at(x, x->at + 1) == '\n';
-}
-
-static bool comment(struct shell *s)
-{
-	if (s->body)
-		return memo_lex_doubt(s->x, "a comment within a here-document");
-	memo_lex_hash_comment(s->x);
-	return true;
-}
-
-/* ---- case ------------------------------------------------------------------------------------------------ */
-
-/* Blanks, newlines and comments between the parts of a case. */
-static bool gap(struct shell *s)
-{
-	struct memo_scan *x = s->x;
-	bool blank = false;
-	for (;;) {
-		unsigned char c = memo_lex_at(x, x->at);
-		if (c == '\n' && (s->heres > 0 || s->waiting > 0))
-			return memo_lex_doubt(x, "a here-document begins in the head of a case");
-		if (c == '#' && blank) {
-			if (!comment(s))
-				return false;
-		} else if (continued(x)) {
-			if (!continuation(s))
-				return false;
-		} else if (c == '\n' || memo_lex_blank(c)) {
-			blank = true;
-			x->at++;
-		} else {
-			return true;
-		}
-	}
-}
-
-static bool blanks(struct shell *s)
-{
-	struct memo_scan *x = s->x;
-	for (;;) {
-		if (memo_lex_blank(memo_lex_at(x, x->at)))
-			x->at++;
-		else if (!continued(x))
-			return true;
-		else if (!continuation(s))
-			return false;
-	}
-}
-
-/* A word up to a metacharacter. */
-static bool whole_word(struct shell *s, struct shell_word *w)
-{
-	struct memo_scan *x = s->x;
-	*w = (struct shell_word){ 0 };
-	while (!metacharacter(memo_lex_at(x, x->at)) ||
-	       (memo_lex_at(x, x->at) == '(' && w->last != 0 && strchr("?*+@!", w->last) != NULL)) {
-		if (continued(x) ? !continuation(s) : !shell_piece(s, w))
-			return false;
-	}
-	return true;
-}
-
-/* One pattern list with its ')'. *@esac: it was the end of the case. */
-static bool pattern(struct shell *s, bool *esac)
-{
-	struct memo_scan *x = s->x;
-	if (!gap(s))
-		return false;
-	bool paren = memo_lex_at(x, x->at) == '(';
-	x->at += paren;
-	for (bool first = true;; first = false) {
-		struct shell_word w;
-		if (!blanks(s))
-			return false;
-		if (memo_lex_at(x, x->at) == '#')
-			return memo_lex_doubt(x, "a '#' in a pattern of a case");
-		if (!whole_word(s, &w))
-			return false;
-		if (first && !paren && is(&w, "esac")) {
-			*esac = true;
-			return true;
-		}
-		if (!blanks(s))
-			return false;
-		unsigned char c = memo_lex_at(x, x->at);
-		if (!w.any || (c != ')' && c != '|') || is(&w, "esac"))
-			return memo_lex_doubt(x, "a case whose patterns are not plain");
-		x->at++;
-		if (c == ')')
-			return true;
-	}
-}
-
-/* Behind the word "case". */
-static bool case_command(struct shell *s)
-{
-	struct memo_scan *x = s->x;
-	struct shell_word w;
-	struct shell_command own = { .test = true }; /* what decides a case goes nowhere else */
-	struct shell_command *outer = s->command;
-	s->command = &own;
-	bool fine = gap(s) && whole_word(s, &w) && w.any && gap(s) && whole_word(s, &w) && is(&w, "in");
-	s->command = outer;
-	if (!fine)
-		return memo_lex_doubt(x, "a case whose head is not plain");
-	for (;;) {
-		bool esac = false;
-		if (!pattern(s, &esac))
-			return false;
-		if (esac)
-			return true;
-		if (!shell_commands(s, SHELL_CASE))
-			return false;
-		if (s->stopped) {
-			s->stopped = false;
-			return true;
-		}
-	}
-}
-
-/* ---- [[ ]] and arrays ---------------------------------------------------------------------------------------- */
-
-/* Behind "[[". Operators are part of the expression; a bare '#' is never a comment that we would vouch for. */
-static bool double_bracket(struct shell *s)
-{
-	struct memo_scan *x = s->x;
-	struct shell_word w = { 0 };
-	struct shell_command *outer = s->command;
-	struct shell_command own = { .test = true };
-	s->command = &own;
-	for (;;) {
-		unsigned char c = memo_lex_at(x, x->at);
-		if (metacharacter(c) && is(&w, "]]"))
-			break;
-		if (c == 0 || c == ';' || c == '#' || ((c == '<' || c == '>') && memo_lex_at(x, x->at + 1) != ' '))
-			return memo_lex_doubt(x, "a [[ ]] that is not plain");
-		if (c == '\n' && (s->heres > 0 || s->waiting > 0))
-			return memo_lex_doubt(x, "a here-document begins on a line that goes on");
-		if (continued(x)) {
-			if (!continuation(s))
-				return false;
-		} else if (!metacharacter(c)) {
-			if (!shell_piece(s, &w))
-				return false;
-		} else {
-			x->at++;
-			w = (struct shell_word){ 0 };
-		}
-	}
-	s->command = outer;
-	return true;
-}
-
-/* Behind "name=(": words, comments and newlines up to ")". */
-static bool array(struct shell *s)
-{
-	struct memo_scan *x = s->x;
-	unsigned char before = '(';
-	for (;;) {
-		unsigned char c = memo_lex_at(x, x->at);
-		if (c == ')') {
-			x->at++;
-			return true;
-		}
-		if (c == '\n' && (s->heres > 0 || s->waiting > 0))
-			return memo_lex_doubt(x, "a here-document begins on a line that goes on");
-		if (c == '\n' || memo_lex_blank(c)) {
-			before = c;
-			x->at++;
-		} else if (c == '#' && before != '(') {
-			if (!comment(s))
-				return false;
-		} else if (continued(x)) {
-			if (!continuation(s))
-				return false;
-		} else {
-			struct shell_word w;
-			if (metacharacter(c) || c == '#' || c == '[')
-				return memo_lex_doubt(x, "an array that is not plain");
-			if (!whole_word(s, &w))
-				return false;
-			before = 'w';
-		}
-	}
 }
 
 /* ---- words --------------------------------------------------------------------------------------------------- */
@@ -245,10 +37,12 @@ static void begin_command(struct state *t)
 {
 	static const char *const shown[] = { "echo", "printf", NULL };
 	static const char *const tested[] = { "[", "test", NULL };
+	static const char *const awks[] = { "awk", "gawk", "mawk", "nawk", NULL };
 	t->at = ARGUMENT;
 	t->command.echo = one_of(&t->word, shown);
 	t->command.test = one_of(&t->word, tested);
-	t->command.cat = is(&t->word, "cat");
+	t->command.awk = one_of(&t->word, awks);
+	t->command.cat = shell_is(&t->word, "cat");
 }
 
 static bool reserved(struct shell *s, struct state *t)
@@ -258,19 +52,19 @@ static bool reserved(struct shell *s, struct state *t)
 	static const char *const loops[] = { "for", "select", NULL };
 	struct memo_scan *x = s->x;
 	struct shell_word *w = &t->word;
-	if (is(w, "case")) {
+	if (shell_is(w, "case")) {
 		t->at = UNSURE;
-		return case_command(s);
+		return shell_case(s);
 	}
-	if (is(w, "[[")) {
+	if (shell_is(w, "[[")) {
 		t->at = UNSURE;
-		return s->x->bash ? double_bracket(s) : memo_lex_doubt(x, "a [[ in sh");
+		return s->x->bash ? shell_double_bracket(s) : memo_lex_doubt(x, "a [[ in sh");
 	}
-	if (is(w, "esac")) {
+	if (shell_is(w, "esac")) {
 		s->stopped = t->end == SHELL_CASE;
 		return s->stopped || memo_lex_doubt(x, "an esac without a case");
 	}
-	if (is(w, "function")) {
+	if (shell_is(w, "function")) {
 		t->command.function = true;
 		t->at = ARGUMENT;
 		return x->bash || memo_lex_doubt(x, "a function in sh that is declared as in bash");
@@ -285,6 +79,28 @@ static bool reserved(struct shell *s, struct state *t)
 	return true;
 }
 
+/* "cat *": patterns are expanded where the program runs, and it may lie there itself. Below a variable folder they may
+ * matter when the program knows its own. */
+static bool check_pattern(struct shell *s, const struct shell_word *w)
+{
+	const struct memo_scan *x = s->x;
+	char last[SHELL_WORD + 1];
+	size_t n = 0;
+	while (n < w->end && n < SHELL_WORD && strchr(" \t\n/=;&|()<>", x->text[w->end - n - 1]) == NULL)
+		n++;
+	memcpy(last, x->text + w->end - n, n);
+	last[n] = '\0';
+	if (strpbrk(last, "*?[") == NULL || fnmatch(last, x->base, 0) != 0)
+		return true;
+	bool below = w->end > n && x->text[w->end - n - 1] == '/';
+	bool own = strncmp(w->text, "./", 2) == 0 && strchr(w->text + 2, '/') == NULL;
+	bool here = !below || own || strncmp(w->text, "../", 3) == 0;
+	if (w->plain && here)
+		return memo_lex_doubt(s->x, "a pattern that matches its own name");
+	s->glob = s->glob || !w->plain;
+	return true;
+}
+
 /* The word is complete. */
 static bool end_word(struct shell *s, struct state *t)
 {
@@ -294,6 +110,8 @@ static bool end_word(struct shell *s, struct state *t)
 	if (!w->any)
 		return true;
 	t->command.words++;
+	if (!check_pattern(s, w))
+		return false;
 	if (t->target) {
 		t->target = false;
 		t->command.words--;
@@ -303,11 +121,11 @@ static bool end_word(struct shell *s, struct state *t)
 		fine = reserved(s, t);
 	} else if (t->at == UNSURE && one_of(w, open)) {
 		fine = memo_lex_doubt(s->x, "a reserved word where it may or may not count");
-	} else if (is(w, "[[")) {
+	} else if (shell_is(w, "[[")) {
 		fine = memo_lex_doubt(s->x, "a [[ that begins no command");
 	} else if (t->at != ARGUMENT && !w->assign) {
 		begin_command(t);
-	} else if (t->command.loop && t->command.words == 3 && is(w, "do")) {
+	} else if (t->command.loop && t->command.words == 3 && shell_is(w, "do")) {
 		t->at = COMMAND;
 	} else if (t->command.function && t->command.words == 2) {
 		t->at = COMMAND;
@@ -419,7 +237,7 @@ static bool redirection(struct shell *s, struct state *t)
 		return shell_here(s, tabs);
 	}
 	bool to_error = c == '>' && next == '&' && memo_lex_at(x, x->at + 2) == '2' &&
-			metacharacter(memo_lex_at(x, x->at + 3));
+			shell_metacharacter(memo_lex_at(x, x->at + 3));
 	if (c == '<' && next == '<') {
 		if (!x->bash)
 			return memo_lex_doubt(x, "a '<<<' in sh");
@@ -454,7 +272,7 @@ static bool parenthesis(struct shell *s, struct state *t)
 			x->at++;
 			shell_word_quoted(w);
 			w->assign = true;
-			return array(s);
+			return shell_array(s);
 		}
 		bool named = t->at == COMMAND || (t->command.function && t->command.words == 1);
 		if (next == ')' && named && w->plain && !w->assign && !t->target) {
@@ -493,7 +311,7 @@ static bool hash(struct shell *s, struct state *t)
 		return shell_piece(s, &t->word);
 	if (t->target || strchr(" \t\n;&|", t->before) == NULL)
 		return memo_lex_doubt(s->x, "a '#' that may or may not begin a comment");
-	return comment(s);
+	return shell_comment(s);
 }
 
 /* ---- commands ------------------------------------------------------------------------------------------------ */
@@ -539,9 +357,9 @@ static bool step(struct shell *s, struct state *t, bool *out)
 		return parenthesis(s, t);
 	if (c == '#')
 		return hash(s, t);
-	if (continued(x))
-		return continuation(s);
-	if (c == '(' || !metacharacter(c))
+	if (shell_continued(x))
+		return shell_continuation(s);
+	if (c == '(' || !shell_metacharacter(c))
 		return shell_piece(s, &t->word);
 	if (!end_word(s, t))
 		return false;

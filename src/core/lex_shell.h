@@ -1,4 +1,4 @@
-/* The shell lexer's two halves: commands (lex_shell.c) and what words are made of (lex_shell_word.c). */
+/* The shell lexer's three parts: commands (lex_shell.c), what has a syntax of its own (lex_shell_compound.c), and what words are made of (lex_shell_word.c). */
 #ifndef MEMO_CORE_LEX_SHELL_H
 #define MEMO_CORE_LEX_SHELL_H
 
@@ -27,13 +27,14 @@ struct shell_word {
 	bool opens; /* it ends in the '=' of an assignment: '(' begins an array */
 	char last; /* its last character, 0 where that was quoted */
 	char text[SHELL_WORD + 1]; /* its beginning, when plain */
+	size_t end; /* behind it in the text, as far as it has been read */
 	size_t len;
 };
 
 /* The simple command that is being read, as far as it matters what becomes of $0 in it. */
 struct shell_command {
 	unsigned words;
-	bool echo, cat, test;
+	bool echo, cat, test, awk;
 	bool loop; /* for, select */
 	bool function;
 	bool redirected;
@@ -57,6 +58,7 @@ struct shell {
 	/* $0 and BASH_SOURCE */
 	bool zero_bad; /* somewhere they may lead to the text of the program */
 	bool zero_dir, zero_base; /* used below dirname, basename */
+	bool glob; /* a pattern below a folder that may be its own matches its name */
 	size_t zeros; /* uses that were looked at */
 };
 
@@ -66,6 +68,19 @@ enum shell_end { SHELL_FILE, SHELL_PAREN, SHELL_CASE };
 bool shell_commands(struct shell *s, enum shell_end end);
 /* x->at is behind "$(", "<(" or ">(": all up to the ")" becomes verbatim. */
 bool shell_substitution(struct shell *s);
+
+/* lex_shell_compound.c. Behind "case", "[[", "name=(": to behind the end. */
+bool shell_case(struct shell *s);
+bool shell_double_bracket(struct shell *s);
+bool shell_array(struct shell *s);
+
+bool shell_is(const struct shell_word *w, const char *text); /* all of it, and plain */
+bool shell_metacharacter(unsigned char c); /* ends a word; 0: the end */
+/* A backslash and a newline join two lines: for the rules they are not there. */
+bool shell_continued(const struct memo_scan *x);
+bool shell_continuation(struct shell *s);
+/* At a '#' that begins a comment. */
+bool shell_comment(struct shell *s);
 
 /* One piece of a word at x->at: a quotation, an expansion, a character. Never at a blank, newline or operator. */
 bool shell_piece(struct shell *s, struct shell_word *w);

@@ -27,6 +27,8 @@ bool memo_lex_shell(struct memo_scan *x)
 	x->zeros = s.zeros;
 	if (s.zero_bad)
 		return memo_lex_doubt(x, "it uses $0, $_ or BASH_SOURCE, so it may read its own text");
+	if (s.zero_dir && s.glob)
+		return memo_lex_doubt(x, "it uses the folder of $0 and a pattern that matches its own name");
 	if (s.zero_dir && s.zero_base)
 		return memo_lex_doubt(x, "it uses both folder and name of $0, so it may read its own text");
 	return true;

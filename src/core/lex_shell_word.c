@@ -140,6 +140,9 @@ static bool single_quoted(struct shell *s)
 	const char *end = memchr(x->text + x->at + 1, '\'', x->len - x->at - 1);
 	if (end == NULL)
 		return memo_lex_doubt(x, "a quote that is not closed");
+	/* its own $0 is none of ours */
+	for (size_t i = x->at; s->command != NULL && s->command->awk && x->text + i + 1 < end; i++)
+		s->zeros += x->text[i] == '$' && x->text[i + 1] == '0';
 	x->at = (size_t)(end + 1 - x->text);
 	return true;
 }
@@ -430,7 +433,7 @@ static void plain(struct memo_scan *x, struct shell_word *w)
 	w->len++;
 }
 
-bool shell_piece(struct shell *s, struct shell_word *w)
+static bool piece(struct shell *s, struct shell_word *w)
 {
 	struct memo_scan *x = s->x;
 	size_t from = x->at;
@@ -467,6 +470,13 @@ bool shell_piece(struct shell *s, struct shell_word *w)
 	}
 	shell_word_quoted(w);
 	return fine && verbatim(s, from);
+}
+
+bool shell_piece(struct shell *s, struct shell_word *w)
+{
+	bool fine = piece(s, w);
+	w->end = s->x->at;
+	return fine;
 }
 
 /* ---- here-documents ------------------------------------------------------------------------------------------- */

@@ -54,7 +54,8 @@ static void check_comment(const char *name, const struct memo_lexed *x, const ch
 {
 	struct memo_lexed y;
 	bool c = strcmp(name, "p.c") == 0;
-	if (len == 0 || text[len - 1] != '\n')
+	/* behind a continued line the comment's newline is one more, and stays */
+	if (len == 0 || text[len - 1] != '\n' || (len > 1 && text[len - 2] == '\\'))
 		return;
 	MEMO_AUTO_FREE char *more = copy(text, len, c ? "// it's \"a `comment\n" : "# it's \"a `comment\n");
 	if (more == NULL || memo_lex(name, more, len + (c ? 20 : 19), &y) < 0)

@@ -147,7 +147,7 @@ def python_real(r, files=400):
 
 def python(r, pool):
     text = "".join(r.choice(pool) for _ in range(r.randint(1, 2)))
-    lines = text.splitlines(True)
+    lines = text.splitlines(True) or ["\n"]
     for _ in range(r.randint(0, 3)):
         i = r.randrange(len(lines) + 1)
         lines.insert(i, r.choice(["", "    ", "  "]) + comment(r) + "\n")
@@ -179,7 +179,8 @@ def r_program(r, pool):
 
 def r_real():
     names = glob.glob("/usr/lib/R/library/*/demo/*.R") + glob.glob("/usr/lib/R/**/*.R", recursive=True)
-    return [open(f, encoding="utf-8", errors="ignore").read().splitlines(True) for f in sorted(set(names))[:200]]
+    texts = [open(f, encoding="utf-8", errors="ignore").read().splitlines(True) for f in sorted(set(names))[:200]]
+    return [t for t in texts if t]
 
 
 # ---- awk ----------------------------------------------------------------------------------------------------------
