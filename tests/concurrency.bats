@@ -43,7 +43,6 @@ teardown_file() {
 }
 
 @test "while 500 readers wait, a cached read's p99 is under 20 ms" {
-	[ "$SLOW" -eq 1 ] || skip "a figure for the plain build only"
 	rd "$MNT/tasks/hello/1/who=Ann" "$MNT/tasks/gated/1/id=warm" >"$D/warm"
 	"$TOOLS/crowd" 500 "$MNT/tasks/gated/1/gate=wait-open,id=wait" >"$D/crowd" 3>&- &
 	crowd=$!
@@ -55,7 +54,7 @@ teardown_file() {
 	gate_open wait-open
 	wait "$crowd"
 	has "$(cat "$D/crowd")" "ok 500 failed 0"
-	[ "$p99" -lt 20000 ]
+	[ "$p99" -lt $((20000 * SLOW)) ] # a sanitized daemon is given its factor
 }
 
 @test "while 500 readers wait, listings, stats and /info answer at once" {
