@@ -8,12 +8,10 @@
  * afterwards, beyond the limit if need be, since a process that has been answered cannot be held. */
 #include "internal.h"
 
-#include "base/io.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "job.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 

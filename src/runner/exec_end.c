@@ -4,12 +4,10 @@
  * stays, and the publication is tried again every PARK_NS until there is room. */
 #include "internal.h"
 
-#include "base/io.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "job.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

@@ -56,15 +56,6 @@ int memo_store_run_rows_put(struct memo_store *s, const char *id, const json_t *
 	return memo_manifest_write(s->manifest, &b, sync, err);
 }
 
-int memo_store_run_row(struct memo_store *s, const char *id, const char *path, json_t **out, struct memo_err *err)
-{
-	MEMO_AUTO_BUF struct memo_buf k = { 0 };
-	int r = memo_key(&k, id, path, NULL);
-	if (r < 0)
-		return memo_fail(err, r, "store '%s': out of memory", s->dir);
-	return memo_manifest_get_json(s->manifest, MEMO_RUN_INSTANCES, k.data, k.len, out, err);
-}
-
 struct take_rows {
 	json_t *list;
 	size_t limit;

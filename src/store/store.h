@@ -338,9 +338,6 @@ MEMO_MUST int memo_store_run_ids(struct memo_store *s, json_t **out, struct memo
 /* @rows: object path -> row, put in one batch. */
 MEMO_MUST int memo_store_run_rows_put(struct memo_store *s, const char *id, const json_t *rows, bool sync,
 				      struct memo_err *err);
-/* -ENOENT. */
-MEMO_MUST int memo_store_run_row(struct memo_store *s, const char *id, const char *path, json_t **out,
-				 struct memo_err *err);
 /* At most @limit rows after path @after (NULL: from the first) in byte order, as an array of {"path":..,"row":..}; empty: the
  * end. */
 MEMO_MUST int memo_store_run_rows(struct memo_store *s, const char *id, const char *after, size_t limit,
