@@ -12,12 +12,12 @@ teardown() {
 
 # breaks FILE LINE TEXT: with LINE added to FILE the check fails and names TEXT.
 breaks() {
-	cp "$T/$1" "$T/kept"
+	cp "$T/$1" "$T/.kept"
 	printf '%s\n' "$2" >>"$T/$1"
 	run -1 "$ROOT/scripts/check-layers" "$T"
 	has "$output" "$1:"
 	has "$output" "$3"
-	mv "$T/kept" "$T/$1"
+	mv "$T/.kept" "$T/$1"
 }
 
 @test "the tree keeps to its layers" {
@@ -61,4 +61,10 @@ breaks() {
 @test "a tree without sources is not a clean tree" {
 	rm -rf "$T/src" "$T/include"
 	run -1 "$ROOT/scripts/check-layers" "$T"
+}
+
+@test "a folder or file that the layout does not have is a violation" {
+	mkdir "$T/docs"
+	run -1 "$ROOT/scripts/check-layers" "$T"
+	has "$output" "docs: has no place at the top"
 }
