@@ -67,10 +67,24 @@ class Disk:
                 wait_gone(pid, 5)
             done = run_process(["umount", self.point], 30)
             if done.status == 0:
-                return
+                break
             if time.monotonic() > end:
                 raise Broken("umount of the cut disk: %s" % done.err.decode(errors="replace").strip())
             time.sleep(0.02)
+        while self.held():  # by a copy of the mount in another name space, such as a task's that is just ending
+            if time.monotonic() > end:
+                raise Broken("the cut disk is unmounted, but something still holds its loop device")
+            time.sleep(0.01)
+
+    def held(self):
+        for loop in os.listdir("/sys/block"):
+            try:
+                with open("/sys/block/%s/loop/backing_file" % loop) as f:
+                    if f.read().rstrip("\n").startswith(self.image):
+                        return True
+            except OSError:
+                continue
+        return False
 
     def remove(self):
         self.detach()
