@@ -8,7 +8,9 @@
  *	DIR/objects/xx/     <64 hex>      a file, 0444: a blob, or the listing of a tree
  *	                    <64 hex>.x    the same bytes with an x bit, 0555
  *	                    <64 hex>.d/   the files of a tree, frozen
+ *	DIR/checkpoint      what RocksDB's list of tables was when everything had been flushed last
  *	DIR/receipts/xx/    <64 hex of the identity>: self-checksummed records, enough to rebuild the manifest
+ *	DIR/receipts/recent.0, recent.1   those since the last checkpoint
  *	DIR/logs/xx/        <64 hex of the identity>.stderr / .stdout of the last attempt, when not empty
  *	DIR/staging/        <boot id>.<n>/: attempts; swept at open
  *	DIR/quarantine/     what was damaged
@@ -48,12 +50,17 @@ MEMO_MUST int memo_store_init(const char *dir, struct memo_err *err);
 /* 0: @dir looks like a store; -ENOENT: nothing there; -ENOTDIR and others. */
 MEMO_MUST int memo_store_probe(const char *dir, struct memo_err *err);
 /* @purpose: what the lock file says ("mount /mnt/memofs"). Waits up to @wait_ms for another owner.
- * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then mode 2 with a copy of the log
- * kept in quarantine, then an empty one; after an unclean stop, and after either fallback, records that are missing are
- * put back from the receipts. Instances that were not in a final state become PENDING ("the daemon ended").
+ * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then, with a copy kept in quarantine, in mode 2,
+ * then a new one with every row that can still be read; after an unclean stop, and after either fallback, records that are
+ * missing are put back from the receipts (recover.c says which are compared). Instances that were not in a final state become PENDING ("the daemon ended").
  * @notice (may be NULL) gets one line for each thing that had to be repaired. */
 MEMO_MUST int memo_store_open(const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
 			      struct memo_store **out, struct memo_err *err);
+/* The same; @say is called with each line as it comes, also while the store is open: what was repaired, and, with @progress,
+ * how far a rebuild is. It may be called from any thread with locks of the store held: it must not call the store. */
+typedef void memo_store_say_fn(void *arg, bool progress, const char *line);
+MEMO_MUST int memo_store_open_told(const char *dir, const char *purpose, int wait_ms, memo_store_say_fn *say,
+				   void *arg, struct memo_store **out, struct memo_err *err);
 /* Flushes and closes. NULL-safe. */
 void memo_store_close(struct memo_store *s);
 
