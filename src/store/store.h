@@ -85,6 +85,8 @@ struct memo_settings {
 	int64_t cpus;
 	uint64_t memory_bytes;
 	char path[4096];
+	enum memo_sandbox_mode sandbox;
+	char readable[4096], writable[4096]; /* directories separated by ':'; "": none */
 	uint64_t max_waiting;
 	int64_t failure_backoff_ms;
 	uint32_t mode; /* permission bits of the mount's root and the store */
