@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "base/sync.h"
+#include "breaker.h"
 #include "manifest.h"
 #include "store.h"
 
@@ -97,6 +98,11 @@ struct memo_store {
 	struct memo_checked checked;
 	struct memo_trees trees;
 	struct memo_digests digests;
+	struct memo_breaker breaker;
+	_Atomic uint64_t damaged;
+	_Atomic bool checking; /* memo_store_check() */
+	memo_alarm_fn *alarm; /* set once, before other threads use the store */
+	void *alarm_arg;
 };
 
 /* ---- store.c -------------------------------------------------------------------------------------- */
@@ -148,6 +154,10 @@ MEMO_MUST int memo_publish_record(struct memo_store *s, const struct memo_public
 /* After opening the manifest: what was in flight becomes PENDING, what is missing comes back from the receipts. */
 MEMO_MUST int memo_recover(struct memo_store *s, enum memo_manifest_found found, bool unclean,
 			   struct memo_buf *notice, struct memo_err *err);
+
+/* One result back from its receipt, whatever its record says; for a repair, with both locks of the instance. -EBADMSG: the
+ * receipt makes no sense. */
+MEMO_MUST int memo_recover_adopt(struct memo_store *s, const struct memo_id *identity, const json_t *receipt);
 
 /* ---- result.c ------------------------------------------------------------------------------------- */
 

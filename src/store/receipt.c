@@ -92,7 +92,7 @@ int memo_receipt_write(struct memo_store *s, const struct memo_id *identity, con
 	return r < 0 ? memo_fail(err, r, "receipt of %s: cannot be written: %s", hex, memo_strerror(r)) : 0;
 }
 
-static int read_at(int fd, const char *name, json_t **out)
+int memo_receipt_read_file(int fd, const char *name, json_t **out)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	int r = memo_io_read_file(fd, name, MEMO_RECEIPT_BYTES, &b);
@@ -105,7 +105,7 @@ int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json
 	(void)memo_id_hex(identity, hex);
 	MEMO_AUTO_FD int fd = -1;
 	int r = shard(s, hex, false, &fd);
-	return r < 0 ? r : read_at(fd, hex, out);
+	return r < 0 ? r : memo_receipt_read_file(fd, hex, out);
 }
 
 int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
@@ -151,6 +151,13 @@ int memo_receipt_task_remove(struct memo_store *s, const char *name, const char 
 	return r < 0 ? r : remove_durably(s->task_receipts_fd, hex);
 }
 
+int memo_receipt_task_read(struct memo_store *s, const char *name, const char *version, json_t **out)
+{
+	char hex[MEMO_HEX_SIZE];
+	int r = task_file(name, version, hex);
+	return r < 0 ? r : memo_receipt_read_file(s->task_receipts_fd, hex, out);
+}
+
 /* ---- walking -------------------------------------------------------------------------------------- */
 
 struct walk {
@@ -171,7 +178,7 @@ static int visit(const struct walk *w, int fd, const char *name)
 	if (w->names_only)
 		return w->fn(w->arg, &id, NULL);
 	MEMO_AUTO_JSON json_t *record = NULL;
-	int r = read_at(fd, name, &record);
+	int r = memo_receipt_read_file(fd, name, &record);
 	if (r == 0)
 		return w->fn(w->arg, &id, record);
 	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
