@@ -66,7 +66,7 @@ static int verify_tree(int attempt, const struct memo_tree *t, const struct memo
 		return 0;
 	if (r < 0)
 		return memo_fail(err, -EBADMSG, "output: is not a directory that can be read");
-	r = memo_object_compare(dir, t, false, err);
+	r = memo_object_compare(dir, t, false, NULL, err);
 	return r < 0 ? memo_fail_prefix(err, r, "output") : 0;
 }
 

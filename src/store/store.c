@@ -349,6 +349,7 @@ static struct memo_store *new_store(void)
 	memo_mutex_init(&s->checked.mu);
 	memo_mutex_init(&s->trees.mu);
 	memo_mutex_init(&s->digests.mu);
+	memo_breaker_init(&s->breaker);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
 		memo_mutex_init(&s->identity_mu[i]);
 		memo_mutex_init(&s->name_mu[i]);
@@ -374,6 +375,7 @@ static void free_store(struct memo_store *s)
 		memo_mutex_clear(&s->identity_mu[i]);
 		memo_mutex_clear(&s->name_mu[i]);
 	}
+	memo_breaker_clear(&s->breaker);
 	memo_mutex_clear(&s->digests.mu);
 	memo_mutex_clear(&s->trees.mu);
 	memo_mutex_clear(&s->checked.mu);
