@@ -60,8 +60,7 @@ static int run_config(struct cli *c)
 			     NULL, &reply);
 	if (s != CLI_DONE)
 		return s;
-	MEMO_AUTO_BUF
-	struct memo_buf b = { 0 };
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	size_t i;
 	json_t *set;
 	json_array_foreach(json_object_get(reply, "settings"), i, set)
