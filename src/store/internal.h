@@ -138,6 +138,9 @@ void memo_store_say(struct memo_store *s, bool progress, const char *lines);
 
 /* ---- config.c ------------------------------------------------------------------------------------- */
 
+/* safe.c: opens the store's directory at @dir (absolute, without links), when nobody but the trusted decides what lies there. */
+MEMO_MUST int memo_store_open_place(const char *dir, int *fd_out, struct memo_err *err);
+
 MEMO_MUST int memo_config_load(struct memo_store *s, struct memo_buf *notice, struct memo_err *err);
 void memo_config_clear(struct memo_store *s);
 

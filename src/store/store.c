@@ -409,15 +409,15 @@ static int open_store(struct memo_store *s, const char *dir, const char *purpose
 		      struct memo_buf *notice, struct memo_err *err)
 {
 	s->dir = realpath(dir, NULL);
-	if (s->dir != NULL)
-		s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->dir == NULL || s->dir_fd < 0) {
-		int r = memo_errno();
-		return memo_fail(err, r, "store '%s': cannot be opened: %s", dir, memo_strerror(r));
+	if (s->dir == NULL) {
+		int e = memo_errno();
+		return memo_fail(err, e, "store '%s': cannot be opened: %s", dir, memo_strerror(e));
 	}
 	bool unclean = false;
 	enum memo_manifest_found found = MEMO_MANIFEST_WHOLE;
-	int r = check_format(s, err);
+	int r = memo_store_open_place(s->dir, &s->dir_fd, err);
+	if (r == 0)
+		r = check_format(s, err);
 	if (r == 0)
 		r = take_lock(s, purpose, wait_ms, err);
 	if (r == 0)
