@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "base/sync.h"
+#include "breaker.h"
 #include "manifest.h"
 #include "store.h"
 
@@ -121,6 +122,11 @@ struct memo_store {
 	struct memo_checked checked;
 	struct memo_trees trees;
 	struct memo_digests digests;
+	struct memo_breaker breaker;
+	_Atomic uint64_t damaged;
+	_Atomic bool checking; /* memo_store_check() */
+	memo_alarm_fn *alarm; /* set once, before other threads use the store */
+	void *alarm_arg;
 };
 
 /* ---- store.c -------------------------------------------------------------------------------------- */
@@ -135,6 +141,9 @@ void memo_store_ino_batch(struct memo_store *s, struct memo_batch *b);
 void memo_store_say(struct memo_store *s, bool progress, const char *lines);
 
 /* ---- config.c ------------------------------------------------------------------------------------- */
+
+/* safe.c: opens the store's directory at @dir (absolute, without links), when nobody but the trusted decides what lies there. */
+MEMO_MUST int memo_store_open_place(const char *dir, int *fd_out, struct memo_err *err);
 
 MEMO_MUST int memo_config_load(struct memo_store *s, struct memo_buf *notice, struct memo_err *err);
 void memo_config_clear(struct memo_store *s);
@@ -183,6 +192,10 @@ MEMO_MUST int memo_recover_late(struct memo_store *s, struct memo_err *err);
 /* The whole comparison, on demand (fsck --repair): every receipt against its record. Publications may go on meanwhile.
  * *@back_out (may be NULL): how many results were put back. */
 MEMO_MUST int memo_recover_all(struct memo_store *s, size_t *back_out, struct memo_err *err);
+
+/* One result back from its receipt, whatever its record says; for a repair, with both locks of the instance. -EBADMSG: the
+ * receipt makes no sense. */
+MEMO_MUST int memo_recover_adopt(struct memo_store *s, const struct memo_id *identity, const json_t *receipt);
 
 /* ---- result.c ------------------------------------------------------------------------------------- */
 

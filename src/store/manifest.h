@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 enum memo_table {
-	MEMO_META, /* "ino", "whole", "alias" NUL raw identity, "active" NUL identity, "code" NUL fingerprint, "counters" NUL task */
+	MEMO_META, /* "ino", "whole", "alias" NUL raw identity, "active" NUL identity, "code" NUL fingerprint, "counters" NUL task, "note" NUL key */
 	MEMO_TASKS, /* name NUL version */
 	MEMO_LATEST, /* name */
 	MEMO_INSTANCES, /* identity */

@@ -82,7 +82,7 @@ static int verify_tree(int attempt, const struct memo_tree *t, const struct memo
 		return 0;
 	if (r < 0)
 		return memo_fail(err, -EBADMSG, "output: is not a directory that can be read");
-	r = memo_object_compare(dir, t, q->recheck, err);
+	r = memo_object_compare(dir, t, q->recheck, NULL, err);
 	return r < 0 ? memo_fail_prefix(err, r, "output") : 0;
 }
 

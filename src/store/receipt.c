@@ -93,7 +93,7 @@ int memo_receipt_write(struct memo_store *s, const struct memo_id *identity, con
 	return r < 0 ? memo_fail(err, r, "receipt of %s: cannot be written: %s", hex, memo_strerror(r)) : 0;
 }
 
-static int read_at(int fd, const char *name, json_t **out)
+int memo_receipt_read_file(int fd, const char *name, json_t **out)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	int r = memo_io_read_file(fd, name, MEMO_RECEIPT_BYTES, &b);
@@ -106,14 +106,14 @@ int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(identity, hex);
 	unsigned active = s->recent.active;
-	int r = read_at(s->recent.fd[active], hex, out);
+	int r = memo_receipt_read_file(s->recent.fd[active], hex, out);
 	if (r == -ENOENT)
-		r = read_at(s->recent.fd[!active], hex, out);
+		r = memo_receipt_read_file(s->recent.fd[!active], hex, out);
 	if (r != -ENOENT)
 		return r;
 	MEMO_AUTO_FD int fd = -1;
 	r = shard(s, hex, false, &fd);
-	return r < 0 ? r : read_at(fd, hex, out);
+	return r < 0 ? r : memo_receipt_read_file(fd, hex, out);
 }
 
 int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
@@ -164,6 +164,13 @@ int memo_receipt_task_remove(struct memo_store *s, const char *name, const char 
 	return r < 0 ? r : remove_durably(s->task_receipts_fd, hex);
 }
 
+int memo_receipt_task_read(struct memo_store *s, const char *name, const char *version, json_t **out)
+{
+	char hex[MEMO_HEX_SIZE];
+	int r = task_file(name, version, hex);
+	return r < 0 ? r : memo_receipt_read_file(s->task_receipts_fd, hex, out);
+}
+
 /* ---- walking -------------------------------------------------------------------------------------- */
 
 struct walk {
@@ -181,7 +188,7 @@ static int visit(const struct walk *w, int fd, const char *name)
 		return 0;
 	}
 	MEMO_AUTO_JSON json_t *record = NULL;
-	int r = read_at(fd, name, &record);
+	int r = memo_receipt_read_file(fd, name, &record);
 	if (r == 0)
 		return w->fn(w->arg, &id, record);
 	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
@@ -388,8 +395,8 @@ static int drop_doubles(struct memo_store *s)
 		MEMO_AUTO_JSON json_t *second = NULL;
 		if (faccessat(s->recent.fd[0], e->d_name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || e->d_name[0] == '.')
 			continue;
-		bool other = read_at(s->recent.fd[1], e->d_name, &second) == 0;
-		bool one = read_at(s->recent.fd[0], e->d_name, &first) == 0;
+		bool other = memo_receipt_read_file(s->recent.fd[1], e->d_name, &second) == 0;
+		bool one = memo_receipt_read_file(s->recent.fd[0], e->d_name, &first) == 0;
 		bool newer = other &&
 			     (!one || memo_json_int(second, "sequence", 0) > memo_json_int(first, "sequence", 0));
 		if (unlinkat(s->recent.fd[newer ? 0 : 1], e->d_name, 0) < 0 && errno != ENOENT)

@@ -43,6 +43,10 @@ MEMO_MUST int memo_receipt_remove(struct memo_store *s, const struct memo_id *id
 MEMO_MUST int memo_receipt_task_write(struct memo_store *s, const char *name, const char *version,
 				      const json_t *record, struct memo_err *err);
 MEMO_MUST int memo_receipt_task_remove(struct memo_store *s, const char *name, const char *version);
+/* As memo_receipt_read(). */
+MEMO_MUST int memo_receipt_task_read(struct memo_store *s, const char *name, const char *version, json_t **out);
+/* The file @name below @dirfd. */
+MEMO_MUST int memo_receipt_read_file(int dirfd, const char *name, json_t **out);
 
 /* Receipts of results: the recent ones; those of shard @shard (0 to 255); of registered tasks. A damaged one goes to
  * quarantine and counts in *@damaged. A negative return of @fn ends the walk. */

@@ -212,6 +212,15 @@ static int adopt(struct recovery *x, const struct memo_id *identity, const json_
 	return r;
 }
 
+int memo_recover_adopt(struct memo_store *s, const struct memo_id *identity, const json_t *receipt)
+{
+	struct recovery x = { .store = s, .all = true };
+	int r = adopt(&x, identity, receipt, NULL);
+	if (r == 0)
+		r = x.adopted > 0 ? memo_store_ino_save(s, NULL) : -EBADMSG;
+	return r;
+}
+
 /* ---- what was in flight --------------------------------------------------------------------------------- */
 
 struct active {

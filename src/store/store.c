@@ -361,6 +361,7 @@ static struct memo_store *new_store(void)
 	memo_mutex_init(&s->checked.mu);
 	memo_mutex_init(&s->trees.mu);
 	memo_mutex_init(&s->digests.mu);
+	memo_breaker_init(&s->breaker);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
 		memo_mutex_init(&s->identity_mu[i]);
 		memo_mutex_init(&s->name_mu[i]);
@@ -387,6 +388,7 @@ static void free_store(struct memo_store *s)
 		memo_mutex_clear(&s->identity_mu[i]);
 		memo_mutex_clear(&s->name_mu[i]);
 	}
+	memo_breaker_clear(&s->breaker);
 	memo_mutex_clear(&s->digests.mu);
 	memo_mutex_clear(&s->trees.mu);
 	memo_mutex_clear(&s->checked.mu);
@@ -420,15 +422,15 @@ static int open_store(struct memo_store *s, const char *dir, const char *purpose
 		      struct memo_buf *notice, struct memo_err *err)
 {
 	s->dir = realpath(dir, NULL);
-	if (s->dir != NULL)
-		s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->dir == NULL || s->dir_fd < 0) {
-		int r = memo_errno();
-		return memo_fail(err, r, "store '%s': cannot be opened: %s", dir, memo_strerror(r));
+	if (s->dir == NULL) {
+		int e = memo_errno();
+		return memo_fail(err, e, "store '%s': cannot be opened: %s", dir, memo_strerror(e));
 	}
 	bool unclean = false;
 	enum memo_manifest_found found = MEMO_MANIFEST_WHOLE;
-	int r = check_format(s, err);
+	int r = memo_store_open_place(s->dir, &s->dir_fd, err);
+	if (r == 0)
+		r = check_format(s, err);
 	if (r == 0)
 		r = memo_place_check(s->dir, notice, err);
 	if (r == 0)
