@@ -8,7 +8,9 @@
  *	DIR/objects/xx/     <64 hex>      a file, 0444: a blob, or the listing of a tree
  *	                    <64 hex>.x    the same bytes with an x bit, 0555
  *	                    <64 hex>.d/   the files of a tree, frozen
+ *	DIR/checkpoint      what RocksDB's list of tables was when everything had been flushed last
  *	DIR/receipts/xx/    <64 hex of the identity>: self-checksummed records, enough to rebuild the manifest
+ *	DIR/receipts/recent.0, recent.1   those since the last checkpoint
  *	DIR/logs/xx/        <64 hex of the identity>.stderr / .stdout of the last attempt, when not empty
  *	DIR/staging/        <boot id>.<n>/: attempts; swept at open
  *	DIR/quarantine/     what was damaged: <UTC time>.<n>.<damaged|unreadable|leftover>.<its name>; nothing is deleted there but
@@ -31,6 +33,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/tree.h"
+#include "base/who.h"
 #include "core/attempt.h"
 #include "core/task.h"
 
@@ -49,12 +52,19 @@ MEMO_MUST int memo_store_init(const char *dir, struct memo_err *err);
 /* 0: @dir looks like a store; -ENOENT: nothing there; -ENOTDIR and others. */
 MEMO_MUST int memo_store_probe(const char *dir, struct memo_err *err);
 /* @purpose: what the lock file says ("mount /mnt/memofs"). Waits up to @wait_ms for another owner.
- * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then mode 2 with a copy of the log
- * kept in quarantine, then an empty one; after an unclean stop, and after either fallback, records that are missing are
- * put back from the receipts. Instances that were not in a final state become PENDING ("the daemon ended").
- * @notice (may be NULL) gets one line for each thing that had to be repaired. */
+ * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then, with a copy kept in quarantine, in mode 2,
+ * then a new one with every row that can still be read; after an unclean stop, and after either fallback, records that are
+ * missing are put back from the receipts (recover.c says which are compared). Instances that were not in a final state become
+ * PENDING ("the daemon ended").
+ * @notice (may be NULL) gets one line for each thing that had to be repaired.
+ * -EPERM: others than root and its owner may write to @dir or to a directory that it lies in, see safe.c. */
 MEMO_MUST int memo_store_open(const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
 			      struct memo_store **out, struct memo_err *err);
+/* The same; @say is called with each line as it comes, also while the store is open: what was repaired, and, with @progress,
+ * how far a rebuild is. It may be called from any thread with locks of the store held: it must not call the store. */
+typedef void memo_store_say_fn(void *arg, bool progress, const char *line);
+MEMO_MUST int memo_store_open_told(const char *dir, const char *purpose, int wait_ms, memo_store_say_fn *say,
+				   void *arg, struct memo_store **out, struct memo_err *err);
 /* Flushes and closes. NULL-safe. */
 void memo_store_close(struct memo_store *s);
 
@@ -79,6 +89,8 @@ struct memo_settings {
 	int64_t cpus;
 	uint64_t memory_bytes;
 	char path[4096];
+	enum memo_sandbox_mode sandbox;
+	char readable[4096], writable[4096]; /* directories separated by ':'; "": none */
 	uint64_t max_waiting;
 	int64_t failure_backoff_ms;
 	uint32_t mode; /* permission bits of the mount's root and the store */
@@ -445,13 +457,17 @@ struct memo_digest {
 /* Hashes a file, or a directory as a tree, through the memo of stats: a file whose device, inode, size, mtime and ctime
  * are known is not read. A digest is remembered only if the file's stat is the same before and after hashing and
  * its last change is older than the clock grain. Blocks on the disk.
- * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err;
- * -ELOOP: the path leads into this store's own mount. */
-MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, struct memo_digest *out,
-				struct memo_err *err);
-/* The same from the memo alone: one stat and a point read. -EAGAIN: must be hashed (always for a directory). */
+ * Opened each time with the rights of @who (base/who.h; NULL: of this process), of a directory every file in it.
+ * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err, and as @who would
+ * be told; -ELOOP: the path leads into this store's own mount; -EACCES also for files of /proc, /sys and /dev. */
+MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, const struct memo_who *who,
+				struct memo_digest *out, struct memo_err *err);
+/* The same from the memo alone: one open and a point read. -EAGAIN: must be hashed (always for a directory). */
 MEMO_MUST int memo_store_digest_known(struct memo_store *s, const char *path, bool directory,
-				      struct memo_digest *out);
+				      const struct memo_who *who, struct memo_digest *out);
+/* Only whether @who may open it. */
+MEMO_MUST int memo_store_may_read(struct memo_store *s, const char *path, bool directory,
+				  const struct memo_who *who, struct memo_err *err);
 
 /* ---- attempts and logs ----------------------------------------------------------------------- */
 
