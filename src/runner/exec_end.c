@@ -341,7 +341,8 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 /* What `auto` comes to on this machine, once. */
 static void tell_sandbox(struct memo_runner *r, const struct memo_exit *e) LOCKED
 {
-	if (r->sandbox_told || e->sandbox == NULL || strcmp(memo_json_string(e->sandbox, "setting", ""), "auto") != 0)
+	if (r->sandbox_told || e->sandbox == NULL ||
+	    strcmp(memo_json_string(e->sandbox, "setting", ""), "auto") != 0)
 		return;
 	r->sandbox_told = true;
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };

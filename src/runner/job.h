@@ -27,7 +27,8 @@ MEMO_MUST int memo_job_exit(const char *attempt, struct memo_exit *out, struct m
 json_t *memo_job_json(const struct memo_job *j);
 /* A shell script that does what such an object says. @sandbox: what the execution had (an exit record's), which the script has
  * not; NULL: not known yet. */
-MEMO_MUST int memo_job_script(const json_t *command, const json_t *sandbox, const char *title, struct memo_buf *out);
+MEMO_MUST int memo_job_script(const json_t *command, const json_t *sandbox, const char *title,
+			      struct memo_buf *out);
 /* What an exit record says of the sandbox, as one line of text without an end. */
 void memo_job_say_sandbox(const json_t *sandbox, struct memo_buf *out);
 

@@ -84,11 +84,12 @@ void memo_job_say_sandbox(const json_t *sandbox, struct memo_buf *out)
 int memo_job_script(const json_t *command, const json_t *sandbox, const char *title, struct memo_buf *out)
 {
 	(void)memo_buf_printf(
-		out, "#!/bin/sh\n# %s\n# Repeats the execution by hand, in a new directory; the result is not stored.\n",
+		out,
+		"#!/bin/sh\n# %s\n# Repeats the execution by hand, in a new directory; the result is not stored.\n",
 		title);
 	if (sandbox != NULL) {
-		(void)memo_buf_printf(out, "# It ran with the sandbox '%s': ",
-				      memo_json_string(sandbox, "setting", "unknown"));
+		(void)memo_buf_printf(
+			out, "# It ran with the sandbox '%s': ", memo_json_string(sandbox, "setting", "unknown"));
 		memo_job_say_sandbox(sandbox, out);
 		(void)memo_buf_puts(out, ".\n# This script runs without.\n");
 	}
