@@ -111,6 +111,12 @@ static void raise_files(void)
 	}
 }
 
+static void alarm_line(void *arg, const char *text)
+{
+	(void)arg;
+	memo_log(MEMO_LOG_ERROR, "%s", text);
+}
+
 static int open_runner(struct daemon *d, struct memo_err *err)
 {
 	MEMO_AUTO_FREE char *worker = NULL;
@@ -123,6 +129,7 @@ static int open_runner(struct daemon *d, struct memo_err *err)
 	notice_lines(d, &notice);
 	if (r < 0)
 		return r;
+	memo_store_set_alarm(d->store, alarm_line, NULL);
 	struct memo_runner_options o = { .store = d->store, .worker = worker, .mountpoint = d->o->mountpoint };
 	return memo_runner_open(&o, &d->runner, err);
 }

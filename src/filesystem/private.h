@@ -18,6 +18,7 @@
 #include "notify.h"
 #include "park.h"
 
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 /* Seconds that stand for "for ever"; the kernel cuts them to its own limit. */
@@ -34,8 +35,7 @@ struct memo_fs {
 	void (*ended)(void *arg);
 	void *arg;
 	struct fuse_session *session;
-	int fd; /* the kernel's device; the session closes it */
-	int stop_fd; /* eventfd: readable when the loop shall end */
+	atomic_bool stop; /* the threads of the loop shall end */
 	bool mounted, listening;
 	uint64_t dev;
 	struct memo_handle *handles; /* guarded by mu: open files */
