@@ -15,9 +15,10 @@
  *	config  [key [value]]                   -> settings:[{key value default meaning}]
  *	why     INSTANCE                        -> path text
  *	tail    INSTANCE lines                  -> path text: the last lines of its stderr
- *	stats                                   -> total:{...} tasks:[{...}]
- *	cached                                  ~ {event:"paths"} -> count: all names that have a result
- *	verify  INSTANCE stored                 -> path valid message; stored: of the name's last result, nothing is hashed
+ *	stats                                   -> total:{...} tasks:[{...}] health:{damaged read_errors refused}
+ *	verify  INSTANCE                        -> path valid message
+ *	verify-all rate restart                 ~ {event:"verdicts"} {event:"progress"} -> valid invalid unknown before
+ *	fsck    repair quick empty rate         ~ {event:"findings"} {event:"progress"} -> wrong repaired failed left ...
  *	run-new force force_tasks:[] verify keep_going [task] -> run [task version fixed]
  *	run-add run INSTANCE fixed              -> path
  *	        run task:"NAME@VERSION" fixed pairs cwd label dir first lines:[n] rows:[{}] | columns:[] rows:[[text]]
@@ -89,8 +90,9 @@ static const struct row {
 	{ "why", memo_op_why, RIGHT_SEE, NULL, NULL },
 	{ "tail", memo_op_tail, RIGHT_SEE, NULL, NULL },
 	{ "stats", memo_op_stats, RIGHT_SEE, NULL, NULL },
-	{ "cached", memo_op_cached, RIGHT_SEE, NULL, NULL },
 	{ "verify", memo_op_verify, RIGHT_OWNER, "verify results", NULL },
+	{ "verify-all", memo_op_verify_all, RIGHT_OWNER, "verify results", NULL },
+	{ "fsck", memo_op_fsck, RIGHT_OWNER, "check it", NULL },
 	{ "run-new", memo_op_run_new, RIGHT_OWNER, "replace results by force", forces_nothing },
 	{ "run-add", memo_op_run_add, RIGHT_RUN, "add to", NULL },
 	{ "run-start", memo_op_run_start, RIGHT_RUN, "start", NULL },

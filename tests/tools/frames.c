@@ -70,7 +70,7 @@ static size_t framed(char *to, const char *body, size_t len)
 
 static const char *const ops[] = { "hello",	"add",	      "tasks",	  "show",      "remove",   "path",
 				   "explain",	"state",      "get",	  "log",       "cancel",   "forget",
-				   "status",	"config",     "why",	  "tail",      "stats",	   "cached",
+				   "status",	"config",     "why",	  "tail",      "stats",	   "fsck",
 				   "verify",	"run-new",    "run-add",  "run-start", "run-stop", "run-cancel",
 				   "run-retry", "run-status", "run-list", "run-rows",  "run-graph" };
 static const char *const values[] = { "null",
