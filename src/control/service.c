@@ -92,7 +92,7 @@ static const struct row {
 	{ "stats", memo_op_stats, RIGHT_SEE, NULL, NULL },
 	{ "verify", memo_op_verify, RIGHT_OWNER, "verify results", NULL },
 	{ "verify-all", memo_op_verify_all, RIGHT_OWNER, "verify results", NULL },
-	{ "fsck", memo_op_fsck, RIGHT_OWNER, "check it", NULL },
+	{ "fsck", memo_op_fsck, RIGHT_OWNER, "check the store", NULL },
 	{ "run-new", memo_op_run_new, RIGHT_OWNER, "replace results by force", forces_nothing },
 	{ "run-add", memo_op_run_add, RIGHT_RUN, "add to", NULL },
 	{ "run-start", memo_op_run_start, RIGHT_RUN, "start", NULL },

@@ -54,7 +54,8 @@ MEMO_MUST int memo_store_probe(const char *dir, struct memo_err *err);
 /* @purpose: what the lock file says ("mount /mnt/memofs"). Waits up to @wait_ms for another owner.
  * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then, with a copy kept in quarantine, in mode 2,
  * then a new one with every row that can still be read; after an unclean stop, and after either fallback, records that are
- * missing are put back from the receipts (recover.c says which are compared). Instances that were not in a final state become PENDING ("the daemon ended").
+ * missing are put back from the receipts (recover.c says which are compared). Instances that were not in a final state become
+ * PENDING ("the daemon ended").
  * @notice (may be NULL) gets one line for each thing that had to be repaired.
  * -EPERM: others than root and its owner may write to @dir or to a directory that it lies in, see safe.c. */
 MEMO_MUST int memo_store_open(const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
