@@ -77,7 +77,8 @@ extern const struct cli_command cli_fingerprint; /* cli_fingerprint.c */
 extern const struct cli_command cli_get; /* cli_get.c */
 extern const struct cli_command cli_run, cli_retry, cli_wait; /* cli_run.c */
 extern const struct cli_command cli_runs, cli_graph; /* cli_runs.c */
-extern const struct cli_command cli_why, cli_stats, cli_verify; /* cli_know.c */
+extern const struct cli_command cli_why, cli_stats; /* cli_know.c */
+extern const struct cli_command cli_verify, cli_fsck; /* cli_check.c */
 
 /* ---- options.c ---- */
 

@@ -20,6 +20,7 @@ static const struct {
 	{ NULL, &cli_mount },
 	{ NULL, &cli_umount },
 	{ NULL, &cli_config },
+	{ NULL, &cli_fsck },
 	{ "tasks", &cli_new },
 	{ NULL, &cli_check },
 	{ NULL, &cli_add },

@@ -15,9 +15,10 @@
  *	config  [key [value]]                   -> settings:[{key value default meaning}]
  *	why     INSTANCE                        -> path text
  *	tail    INSTANCE lines                  -> path text: the last lines of its stderr
- *	stats                                   -> total:{...} tasks:[{...}]
- *	cached                                  ~ {event:"paths"} -> count: all names that have a result
- *	verify  INSTANCE stored                 -> path valid message; stored: of the name's last result, nothing is hashed
+ *	stats                                   -> total:{...} tasks:[{...}] health:{damaged read_errors refused}
+ *	verify  INSTANCE                        -> path valid message
+ *	verify-all rate restart                 ~ {event:"verdicts"} {event:"progress"} -> valid invalid unknown before
+ *	fsck    repair quick empty rate         ~ {event:"findings"} {event:"progress"} -> wrong repaired failed left ...
  *	run-new force force_tasks:[] verify keep_going [task] -> run [task version fixed]
  *	run-add run INSTANCE fixed              -> path
  *	        run task:"NAME@VERSION" fixed pairs cwd label dir first lines:[n] rows:[{}] | columns:[] rows:[[text]]
@@ -60,8 +61,9 @@ static const struct {
 	{ "why", memo_op_why },
 	{ "tail", memo_op_tail },
 	{ "stats", memo_op_stats },
-	{ "cached", memo_op_cached },
 	{ "verify", memo_op_verify },
+	{ "verify-all", memo_op_verify_all },
+	{ "fsck", memo_op_fsck },
 	{ "run-new", memo_op_run_new },
 	{ "run-add", memo_op_run_add },
 	{ "run-start", memo_op_run_start },

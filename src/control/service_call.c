@@ -28,7 +28,7 @@ void memo_service_unref(struct memo_service_call *c)
 	memo_task_unref(c->task);
 	memo_result_unref(c->result);
 	memo_service_tail_clear(&c->tail);
-	memo_service_scan_free(c->scan);
+	memo_service_check_free(c->check);
 	free(c->inner);
 	free(c->path);
 	memo_mutex_clear(&c->mu);

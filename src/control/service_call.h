@@ -47,7 +47,7 @@ struct memo_service_call {
 	struct memo_tail tail;
 	bool follow;
 
-	struct memo_service_scan *scan; /* of the names in the store, or NULL */
+	struct memo_service_check *check; /* fsck, or verification of everything, or NULL */
 
 	struct memo_mutex mu;
 	/* guarded by mu: written by the runner's answer */
@@ -87,7 +87,7 @@ int memo_service_unknown(struct memo_service_call *c, const char *key);
 MEMO_MUST int memo_service_work(struct memo_service_call *c, int (*fn)(struct memo_service_call *c));
 /* An answer_fn for demands of a call, whose reference it gives back. */
 memo_answer_fn memo_service_answered;
-void memo_service_scan_free(struct memo_service_scan *s); /* NULL-safe */
+void memo_service_check_free(struct memo_service_check *s); /* NULL-safe */
 /* Splits "NAME[@VERSION]"; free() both; *@version_out NULL when there is none. */
 MEMO_MUST int memo_service_split_task(struct memo_service_call *c, const char *text, char **name_out,
 				      char **version_out);
@@ -103,7 +103,8 @@ memo_handler_fn memo_op_hello, memo_op_status, memo_op_config; /* service_store.
 memo_handler_fn memo_op_run_new, memo_op_run_start, memo_op_run_retry, memo_op_run_stop, memo_op_run_cancel,
 	memo_op_run_status, memo_op_run_list, memo_op_run_rows, memo_op_run_graph; /* service_run.c */
 memo_handler_fn memo_op_run_add; /* service_rows.c */
-memo_handler_fn memo_op_why, memo_op_stats, memo_op_tail, memo_op_cached, memo_op_verify; /* service_know.c */
+memo_handler_fn memo_op_why, memo_op_stats, memo_op_tail, memo_op_verify; /* service_know.c */
+memo_handler_fn memo_op_fsck, memo_op_verify_all; /* service_check.c */
 /* -EACCES unless the asker owns the store or the run. */
 MEMO_MUST int memo_service_run(struct memo_service_call *c, const char **id_out, const char *what);
 

@@ -118,9 +118,11 @@ static int deliver(struct memo_service_call *c)
 		c->result = NULL;
 		return demand(c);
 	}
-	if (r < 0)
+	if (r < 0) {
+		c->status = 4; /* no task failed */
 		return memo_fail(&c->err, r, "%s: its result cannot be read: %s", c->path,
 				 why.code != 0 ? why.text : memo_strerror(r));
+	}
 	return fill_answer(c);
 }
 

@@ -5,16 +5,22 @@
 #include <string.h>
 
 #define ATTEMPTS 2 /* executions within one OPEN because bytes were gone */
+#define CACHED_BIT (UINT64_C(1) << 61)
+#define OBJECTS_BIT (UINT64_C(1) << 62)
 
 struct memo_node *memo_call_owner(struct memo_node *n)
 {
 	return n->kind == MEMO_NODE_ENTRY ? n->root : n;
 }
 
+/* Each view has a node of its own: an OPEN tells nothing but the node, and only one through /tasks may start work when the bytes
+ * turn out to be gone. Of a file the others are the result's id with a high bit, which no id that was given out has. */
 uint64_t memo_call_result_ino(enum memo_view view, const struct memo_result *r)
 {
-	if (r->kind != MEMO_RESULT_DIRECTORY || view == MEMO_VIEW_TASKS)
+	if (view == MEMO_VIEW_TASKS)
 		return r->ino;
+	if (r->kind != MEMO_RESULT_DIRECTORY)
+		return r->ino | (view == MEMO_VIEW_CACHED ? CACHED_BIT : OBJECTS_BIT);
 	return r->inner + (view == MEMO_VIEW_CACHED ? 1 : 2) * r->entries;
 }
 
@@ -183,7 +189,8 @@ void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
 	const struct memo_origin *o = atomic_load(&owner->origin);
 	if (atomic_load(&owner->result) != NULL) {
 		/* That an external path is still there cannot be told from what the kernel holds; a pool thread looks. */
-		if (c->op == MEMO_CALL_READLINK && o != NULL && !owner->once && atomic_load(&owner->demandable))
+		if (c->op == MEMO_CALL_READLINK && o != NULL && !owner->once &&
+		    (owner->view == MEMO_VIEW_CACHED || atomic_load(&owner->demandable)))
 			memo_park_demand(fs, c, o, NULL,
 					 MEMO_DEMAND_CHECK |
 						 (owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : 0u));

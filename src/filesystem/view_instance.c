@@ -278,6 +278,8 @@ void memo_view_tree_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node 
 	if (e == -ENOENT || e == -EBADMSG) {
 		memo_call_lost(fs, root, r, e == -ENOENT ? "its listing is gone" : "its listing is damaged");
 		e = -ESTALE;
+	} else if (e < 0) {
+		e = -EIO; /* it cannot be read: neither gone nor damaged */
 	}
 	uint32_t index = 0, at = dir->kind == MEMO_NODE_ENTRY ? dir->index : 0;
 	if (e == 0)

@@ -471,9 +471,10 @@ void memo_call_restart(struct memo_runner *r, struct call *c)
 		return;
 	if (++c->restarts > MAX_RESTARTS) {
 		struct memo_err err;
-		(void)memo_fail(&err, -EIO,
-				"task '%s': its input files change while it runs; try again when they are at rest",
-				c->task->name);
+		(void)memo_fail(
+			&err, -EIO,
+			"task '%s': its inputs change or are lost while it runs; try again when they are at rest",
+			c->task->name);
 		memo_call_fail(r, c, -EIO, &err);
 		return;
 	}

@@ -95,6 +95,20 @@ static int look_at(struct memo_runner *r, struct call *c, struct memo_result **r
 	return code < 0 && code != -ENOENT ? code : -ENOENT;
 }
 
+/* What is upstream could not be looked into. -EAGAIN: because it is gone, which the store knows now; the call begins anew and has it
+ * made again. */
+static int upstream_gone(struct memo_runner *r, struct call *c, int code, struct memo_err *err)
+{
+	for (size_t i = 0; i < c->plan.ups; i++) {
+		struct memo_result *res = c->plan.up[i].result;
+		if (memo_store_result_present(r->store, res) != -ENOENT)
+			continue;
+		code = memo_store_result_lost(r->store, res, "its stored bytes are gone or damaged", err);
+		return code < 0 ? code : -EAGAIN;
+	}
+	return code;
+}
+
 /* Without the lock. 0: done or goes on; the result is decided under the lock below. */
 static int look_up(struct memo_runner *r, struct call *c, struct memo_result **res, json_t **observed,
 		   struct memo_err *err)
@@ -109,6 +123,8 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 		c->has_raw = code == 0;
 		code = code == -ENOENT ? 0 : code;
 	}
+	if (code == -ENOENT || code == -EBADMSG)
+		code = upstream_gone(r, c, code, err);
 	if (code < 0)
 		return code;
 	bool verify = false;
@@ -157,6 +173,8 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 		c->identified = c->plan_key != NULL;
 		if (r->closing) {
 			memo_call_fail(r, c, -ESHUTDOWN, NULL);
+		} else if (code == -EAGAIN) {
+			memo_call_restart(r, c);
 		} else if (code < 0) {
 			memo_call_fail(r, c, code, &err);
 		} else if (res == NULL) {

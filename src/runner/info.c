@@ -204,7 +204,8 @@ static int command_text(struct memo_runner *r, const struct memo_task *t, const 
 		return -ENOENT;
 	MEMO_AUTO_BUF struct memo_buf title = { 0 };
 	(void)memo_buf_printf(&title, "/tasks/%s/%s/%s", t->name, t->version, k->name.data);
-	int code = memo_job_script(command, memo_buf_str(&title), out);
+	const json_t *sandbox = json_object_get(json_object_get(k->record, "origin"), "sandbox");
+	int code = memo_job_script(command, sandbox, memo_buf_str(&title), out);
 	json_decref(command);
 	return code;
 }

@@ -198,6 +198,7 @@ struct memo_runner {
 	struct memo_store *store;
 	char *mountpoint;
 	struct memo_local *local;
+	bool sandbox_told; /* what `auto` comes to was said */
 	struct memo_stats *stats;
 	struct memo_map calls;
 	struct memo_map execs;

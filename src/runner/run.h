@@ -80,6 +80,24 @@ MEMO_MUST int memo_run_resume(struct memo_runner *r, struct memo_err *err);
 MEMO_MUST int memo_verify_result(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
 				 struct memo_result *res, struct memo_err *err);
 
+/* The command alone; the task has one. As above. */
+MEMO_MUST int memo_verify_command(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
+				  struct memo_result *res, struct memo_err *err);
+
+/* Every result in the store, in the order of the output hashes: what is stored is hashed, once however many results share it; an
+ * external path must exist; then the verify command of the task, if it is still registered. What is invalid is not served any
+ * more. Where it has come to is kept: a pass that was interrupted, by whatever, goes on from there. */
+struct memo_verify_all {
+	struct memo_scrub scrub;
+	bool restart; /* begin anew */
+	/* In the thread that verifies. @code 0: valid; -EBADMSG: invalid, and @text says why; else it could not be told. */
+	void (*verdict)(void *arg, const char *path, const struct memo_id *identity, int code, const char *text);
+	void *arg;
+	_Atomic uint64_t valid, invalid, unknown; /* of the whole pass */
+	uint64_t before; /* of these, found before the interruption; set before the first verdict */
+};
+MEMO_MUST int memo_verify_all(struct memo_runner *r, struct memo_verify_all *v, struct memo_err *err);
+
 /* ---- why and stats (why.c, stats.c) ---- */
 
 /* Why a read of this instance is a hit or would be a miss, in words: whose work is reused (when, run, seconds saved); or the

@@ -121,6 +121,7 @@ enum memo_event_kind {
 	MEMO_EVENT_STATE, /* an instance changed its state */
 	MEMO_EVENT_NAME, /* the name means another result now, or none */
 	MEMO_EVENT_TASK, /* a task version was added, updated or removed */
+	MEMO_EVENT_NOTICE, /* a line for the log of a daemon: @reason; the rest is not set */
 };
 struct memo_event {
 	enum memo_event_kind kind;

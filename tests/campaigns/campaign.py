@@ -753,6 +753,7 @@ class Tree:
                 shutil.copy(of, to)
         if not os.path.exists(os.path.join(self.build, "build.ninja")):
             self._do(["meson", "setup", self.build, self.dir], 300)
+        self._do(["ninja", "-C", self.build, "build.ninja"], 300)  # the list of targets may be an old one
         p = subprocess.run(["meson", "introspect", "--targets", self.build], stdout=subprocess.PIPE, check=True)
         wanted = [os.path.relpath(f, self.build) for t in json.loads(p.stdout) for f in t["filename"]]
         self.targets = [f for f in wanted if f in ("src/cli/memofs", "src/worker/memofs-worker")
@@ -812,12 +813,12 @@ def try_mutants(chosen, keep):
     os.makedirs(directory, exist_ok=True)
     try:
         tree = Tree(directory)
-        tree.make()
         sane = {}
         caught = skipped = 0
         for m in chosen:
             form = (m.campaign, m.rounds, m.seed)
             if form not in sane:
+                tree.make()
                 status, text, _ = tree.run(*form)
                 sane[form] = status
                 print("without a bug: %s" % text.strip().split("\n")[-1], flush=True)
@@ -838,7 +839,14 @@ def try_mutants(chosen, keep):
 
 
 def campaigns():
-    return sorted(f[:-3] for f in os.listdir(HERE) if f.endswith(".py") and f != "campaign.py")
+    """The files that say how many rounds they take; the others are what several campaigns share."""
+    found = []
+    for file in os.listdir(HERE):
+        if file.endswith(".py"):
+            with open(os.path.join(HERE, file)) as f:
+                if re.search(r"^SHORT, LONG = ", f.read(), re.M):
+                    found.append(file[:-3])
+    return sorted(found)
 
 
 def command(argv):
