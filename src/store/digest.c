@@ -76,7 +76,8 @@ static void wait_settled(const struct memo_guard *g, int64_t now)
 {
 	int64_t last = g->mtime_ns > g->ctime_ns ? g->mtime_ns : g->ctime_ns;
 	int64_t left = last + grain_of(g) - now;
-	if (left <= 0 || left > grain_of(g))
+	/* A fine stamp may lie a tick ahead of the coarse clock; what lies further ahead never settles soon. */
+	if (left <= 0 || left > grain_of(g) + TICK_NS)
 		return;
 	left += TICK_NS; /* the coarse clock stands still for so long */
 	(void)nanosleep(&(struct timespec){ .tv_sec = left / MEMO_NS_PER_S, .tv_nsec = left % MEMO_NS_PER_S },

@@ -153,7 +153,7 @@ static int trace_input(struct memo_worker *w, const struct memo_job_input *in, i
 	int r = memo_tree_trace(fd, &t);
 	int64_t left = clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0 ? t.newest_ns + GRAIN_NS - nanoseconds(now)
 								       : 0;
-	if (r == 0 && left > 0 && left <= GRAIN_NS) {
+	if (r == 0 && left > 0 && left <= GRAIN_NS + TICK_NS) {
 		(void)nanosleep(&(struct timespec){ .tv_nsec = left + TICK_NS }, NULL);
 		r = memo_tree_trace(fd, &t);
 	}
