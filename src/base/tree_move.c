@@ -73,8 +73,12 @@ static int move_dir(struct move *m, int from, int to, const char *name, unsigned
 static int move_name(struct move *m, int from, int to, const char *name)
 {
 	int r = renameat(from, name, to, name) < 0 ? memo_errno() : 0;
-	if (r == -EPERM && memo_io_unlock(from, name) == 0)
-		r = renameat(from, name, to, name) < 0 ? memo_errno() : 0;
+	if (r == -EPERM) {
+		/* The entry may not be changed, or its directory, or both. */
+		int entry = memo_io_unlock(from, name), dir = memo_io_unlock(from, ".");
+		if (entry == 0 || dir == 0)
+			r = renameat(from, name, to, name) < 0 ? memo_errno() : 0;
+	}
 	return r < 0 ? fail(m, name, r) : 0;
 }
 

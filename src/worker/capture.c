@@ -188,7 +188,10 @@ static int move_output(struct memo_worker *w, const struct place *p)
 	if (renameat(p->fd, p->leaf, w->dir, "output") == 0)
 		return 0;
 	int r = memo_errno();
-	if (r == -EPERM && memo_io_unlock(p->fd, p->leaf) == 0)
+	if (r != -EPERM)
+		return r;
+	int entry = memo_io_unlock(p->fd, p->leaf), dir = memo_io_unlock(p->fd, ".");
+	if (entry == 0 || dir == 0)
 		r = renameat(p->fd, p->leaf, w->dir, "output") < 0 ? memo_errno() : 0;
 	return r;
 }
