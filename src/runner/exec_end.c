@@ -214,6 +214,17 @@ static int read_exit(const struct exec *x, struct memo_exit *out, struct memo_er
 	return code;
 }
 
+/* What the worker cannot see, because tools are found through PATH: it may have run another one than was hashed. */
+static void check_tools(struct memo_runner *r, const struct exec *x, struct memo_exit *e)
+{
+	bool ran = e->status == MEMO_EXIT_SUCCESS || e->status == MEMO_EXIT_FAILED;
+	if (!ran || x->parked || memo_plan_tools_hold(r->store, &x->leader->plan))
+		return;
+	free(e->message);
+	e->message = strdup("one of its tools changed while it ran");
+	e->status = MEMO_EXIT_CHANGED;
+}
+
 static bool temporary(const struct memo_task *t, const struct memo_exit *e)
 {
 	if (e->status == MEMO_EXIT_ERROR)
@@ -396,6 +407,7 @@ void memo_exec_finish(struct memo_runner *r, void *arg)
 		e.status = MEMO_EXIT_CANCELLED;
 	tell_sandbox(r, &e);
 	memo_mutex_unlock(&r->mu);
+	check_tools(r, x, &e);
 	MEMO_AUTO_JSON json_t *origin = memo_exec_origin(x->attempt, x->command, &e);
 	const struct memo_task *t = x->leader->task;
 	if (!x->parked)

@@ -457,10 +457,12 @@ struct memo_digest {
 	struct memo_id id; /* content of a file, or tree of a directory */
 	struct memo_guard guard; /* the file's stat when it was hashed */
 	uint64_t size;
+	bool settled; /* a later change of the file must show in its stat; else only a copy is sure to be what was hashed */
 };
 /* Hashes a file, or a directory as a tree, through the memo of stats: a file whose device, inode, size, mtime and ctime
  * are known is not read. A digest is remembered only if the file's stat is the same before and after hashing and
- * its last change is older than the clock grain. Blocks on the disk.
+ * its last change is older than the clock grain, which is waited for where it is not (20 ms; 2 s on a file system that
+ * keeps seconds only). Blocks on the disk.
  * Opened each time with the rights of @who (base/who.h; NULL: of this process), of a directory every file in it.
  * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err, and as @who would
  * be told; -ELOOP: the path leads into this store's own mount; -EACCES also for files of /proc, /sys and /dev. */

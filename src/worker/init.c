@@ -294,6 +294,8 @@ _Noreturn void memo_init_main(struct memo_start *s)
 		_exit(1);
 	}
 	int status = serve(s, task, &set);
+	if (memo_view_covers_output(s->w))
+		memo_init_report(s, MEMO_REPORT_COVERED, MEMO_START_EXEC, 0);
 	memo_init_report(s, MEMO_REPORT_STATUS, MEMO_START_EXEC, status);
 	_exit(0);
 }

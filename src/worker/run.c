@@ -186,7 +186,7 @@ static int sweep(struct run *r)
 
 /* What the children reported; each kind comes at most once. */
 struct reports {
-	bool refused, failed, ended, begun;
+	bool covered, refused, failed, ended, begun;
 	struct memo_report failure;
 	int refusal, status;
 	enum memo_bound bound;
@@ -207,6 +207,8 @@ static void read_reports(const struct run *r, struct reports *out)
 		} else if (m.kind == MEMO_REPORT_LEVEL) {
 			out->begun = true;
 			out->level = m.level;
+		} else if (m.kind == MEMO_REPORT_COVERED) {
+			out->covered = true;
 		} else if (m.kind == MEMO_REPORT_BOUND) {
 			out->bound = (enum memo_bound)m.value;
 		} else {
@@ -378,12 +380,23 @@ static int live(struct run *r, enum memo_hold hold, struct reports *out)
 	return err == 0 && out->refused ? 1 : err;
 }
 
+static int explain_covered(struct memo_worker *w)
+{
+	return memo_worker_fail(
+		w, -EXDEV, MEMO_EXIT_OUTPUT,
+		"the task mounted another file system over its output '%s', and what it wrote there went "
+		"with it; write into the work directory itself",
+		w->job.output_path);
+}
+
 static int finish(struct run *r, const struct reports *rep)
 {
 	if (rep->failed && !r->cancelled)
 		return explain_start(r->w, &rep->failure);
-	if (!has_init(r) || rep->ended)
-		return judge(r, has_init(r) ? rep->status : r->status, rep);
+	if (!has_init(r) || rep->ended) {
+		int err = judge(r, has_init(r) ? rep->status : r->status, rep);
+		return err == 0 && rep->covered ? explain_covered(r->w) : err;
+	}
 	/* Init was killed before it could report, by us or by a stranger. */
 	return judge(r, SIGKILL, rep);
 }

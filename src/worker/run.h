@@ -25,6 +25,7 @@ enum memo_report_kind {
 	MEMO_REPORT_START, /* task: not started; @step says where, @value: errno */
 	MEMO_REPORT_STATUS, /* init: the task ended; @value: its wait status */
 	MEMO_REPORT_LEVEL, /* task: about to begin; @level: what was reached */
+	MEMO_REPORT_COVERED, /* init: the task's output lies on a mount of its own */
 	MEMO_REPORT_BOUND, /* init: ended by the watch; @value: enum memo_bound */
 };
 
