@@ -301,10 +301,12 @@ static int read_report(const struct cli_mount_options *o, int fd, struct memo_er
 		return r;
 	if (r == 0)
 		return memo_fail(err, -EIO, "the daemon ended while it started; %s/memofs.log says more", o->store);
+	/* Any answer will do, an error of the store's file system too: only a dead daemon gives none. */
 	struct statfs st;
-	if (statfs(o->mountpoint, &st) < 0)
-		return memo_fail(err, memo_errno(), "%s: the mount does not answer: %s; %s/memofs.log says more",
-				 o->mountpoint, memo_strerror(memo_errno()), o->store);
+	r = statfs(o->mountpoint, &st) < 0 ? memo_errno() : 0;
+	if (r == -ENOTCONN || r == -ECONNABORTED)
+		return memo_fail(err, r, "%s: the mount does not answer: %s; %s/memofs.log says more", o->mountpoint,
+				 memo_strerror(r), o->store);
 	return 0;
 }
 
