@@ -305,8 +305,8 @@ static int read_report(const struct cli_mount_options *o, int fd, struct memo_er
 	struct statfs st;
 	r = statfs(o->mountpoint, &st) < 0 ? memo_errno() : 0;
 	if (r == -ENOTCONN || r == -ECONNABORTED)
-		return memo_fail(err, r, "%s: the mount does not answer: %s; %s/memofs.log says more", o->mountpoint,
-				 memo_strerror(r), o->store);
+		return memo_fail(err, r, "%s: the mount does not answer: %s; %s/memofs.log says more",
+				 o->mountpoint, memo_strerror(r), o->store);
 	return 0;
 }
 
