@@ -8,6 +8,8 @@
  * FILE and have the bit WHO; from the `first` on, `times` of them get `error`, or SIGKILL when the error is KILL. While
  * `counting` is set all kinds are counted in `counts`.
  *
+ * `visit` with the bit WHO makes the process open and close every file of root/db once, at its next call.
+ *
  * The log gets a line for each thing that was made durable, after it was:
  *	F <device> <inode> <size>                a file up to that size
  *	D <device> <inode> <name>/<name>/...     a directory with these entries, as they were before the call
@@ -82,6 +84,7 @@ struct control {
 	_Atomic uint32_t seen;
 	_Atomic uint32_t fired;
 	_Atomic uint32_t counting;
+	_Atomic uint32_t visit;
 	_Atomic uint32_t counts[32];
 	char root[1024];
 };
@@ -126,6 +129,14 @@ static void lookup(const char *name, void *slot)
 	if (real == NULL) \
 	lookup(#name, &real)
 
+struct entry64 {
+	uint64_t ino;
+	int64_t off;
+	uint16_t len;
+	uint8_t type;
+	char name[];
+};
+
 /* ---- whether it is this one's turn ---------------------------------------------------------------------- */
 
 static bool below(const char *path)
@@ -153,8 +164,34 @@ static bool concerns(int dirfd, const char *path)
 	return dirfd != AT_FDCWD && fd_path(dirfd, text, sizeof text) && below(text);
 }
 
+/* Opens and closes every file of root/db, as a careless backup thread would: the process loses its POSIX locks on them. */
+static void visit_all(void)
+{
+	char path[2048];
+	(void)snprintf(path, sizeof path, "%s/db", control->root);
+	int dir = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	_Alignas(8) char buf[8192];
+	long got;
+	while (dir >= 0 && (got = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0) {
+		for (long i = 0; i < got;) {
+			const struct entry64 *e = (const struct entry64 *)(const void *)(buf + i);
+			int fd = (int)syscall(SYS_openat, dir, e->name, O_RDONLY | O_CLOEXEC, 0);
+			if (fd >= 0)
+				(void)syscall(SYS_close, fd);
+			i += e->len;
+		}
+	}
+	if (dir >= 0)
+		(void)syscall(SYS_close, dir);
+}
+
 static bool awake(uint32_t call)
 {
+	if (control != NULL && atomic_load(&control->visit) == who && atomic_exchange(&control->visit, 0) != 0) {
+		int saved = errno;
+		visit_all();
+		errno = saved;
+	}
 	return control != NULL && (atomic_load(&control->call) == call || atomic_load(&control->counting) != 0);
 }
 
@@ -220,14 +257,6 @@ static void put_line(const char *line, size_t len)
 		abort();
 	(void)syscall(SYS_close, fd);
 }
-
-struct entry64 {
-	uint64_t ino;
-	int64_t off;
-	uint16_t len;
-	uint8_t type;
-	char name[];
-};
 
 static size_t list(int dir, char *line, size_t n)
 {
