@@ -9,7 +9,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/scope.h"
+#include "base/sync.h"
 #include "cli.h"
+#include "control/client.h"
 #include "control/server.h"
 #include "engine.h"
 #include "filesystem/filesystem.h"
@@ -29,6 +31,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#define OWNER_POLL_MS 200 /* between two looks whether the store is free */
 #define READY_MS 10000
 #define REPORT_BYTES ((size_t)1 << 20)
 
@@ -117,15 +120,31 @@ static void alarm_line(void *arg, const char *text)
 	memo_log(MEMO_LOG_ERROR, "%s", text);
 }
 
+/* Another command soon gives the store back. Another daemon does not: once its socket answers, waiting is over. */
+static int open_store(struct daemon *d, struct memo_buf *notice, struct memo_err *err)
+{
+	char purpose[512];
+	(void)snprintf(purpose, sizeof purpose, "mount %.480s", d->o->mountpoint);
+	int64_t deadline = memo_now_ns() + CLI_WAIT_MS * MEMO_NS_PER_MS;
+	for (;;) {
+		int r = memo_store_open(d->o->store, purpose, OWNER_POLL_MS, notice, &d->store, err);
+		if (r != -EBUSY || memo_now_ns() > deadline)
+			return r;
+		struct memo_client *other = NULL;
+		if (memo_client_connect(d->o->store, &other, NULL) == 0) {
+			memo_client_close(other);
+			return r;
+		}
+	}
+}
+
 static int open_runner(struct daemon *d, struct memo_err *err)
 {
 	MEMO_AUTO_FREE char *worker = NULL;
 	MEMO_AUTO_BUF struct memo_buf notice = { 0 };
-	char purpose[512];
-	(void)snprintf(purpose, sizeof purpose, "mount %.480s", d->o->mountpoint);
 	int r = memo_engine_worker(&worker, err);
 	if (r == 0)
-		r = memo_store_open(d->o->store, purpose, CLI_WAIT_MS, &notice, &d->store, err);
+		r = open_store(d, &notice, err);
 	notice_lines(d, &notice);
 	if (r < 0)
 		return r;

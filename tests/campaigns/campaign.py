@@ -70,6 +70,10 @@ class Skip(Exception):
     """The campaign cannot be run here."""
 
 
+class GiveUp(Exception):
+    """So much is wrong that the rest says nothing new."""
+
+
 class Broken(Exception):
     """The product did not do what the campaign needs to go on (counts as failed)."""
 
@@ -494,6 +498,7 @@ class Campaign:
         self.hits = collections.Counter()
         self.most = {}
         self.needs = {}
+        self.enough = 100  # complaints: then it gives up
         self.bad = {"wrong": 0, "lost": 0, "failed": 0}
         self.mu = threading.Lock()
         self.doing = "starting"
@@ -542,6 +547,8 @@ class Campaign:
 
     def beat(self, doing, limit=60):
         """Says that it goes on: the next beat has to come within the limit."""
+        if sum(self.bad.values()) >= self.enough:
+            raise GiveUp
         self.doing = doing
         self.deadline = time.monotonic() + limit * self.slow
 
@@ -652,6 +659,7 @@ def run_campaign(name, module, args):
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, on_signal)
     c = Campaign(name, rounds, args.seed, short, args.build, args.only)
+    c.enough = args.enough
     try:
         threading.Thread(target=c._watch, daemon=True).start()
         c.beat("starting")
@@ -659,6 +667,8 @@ def run_campaign(name, module, args):
             module.run(c)
         except Broken as e:
             c.failed(str(e))
+        except GiveUp:
+            print("%s: gives up" % name)
         c.deadline = None
         return c.report(args.report)
     except Skip as e:
@@ -777,7 +787,7 @@ class Tree:
         if os.path.exists(report):
             os.unlink(report)
         argv = [sys.executable, os.path.join(ROOT, "scripts", "campaign"), campaign, "--build", self.build,
-                "--report", report]
+                "--report", report, "--enough", "3"]
         argv += ["--rounds", rounds] if rounds else ["--short"]
         argv += ["--seed", seed] if seed else []
         argv += ["--only", only] if only else []
@@ -867,6 +877,7 @@ def command(argv):
     p.add_argument("--mutants", action="store_true", help="builds with one seeded bug each must be caught")
     p.add_argument("--check-mutants", action="store_true", help="only whether they apply")
     p.add_argument("--tree", metavar="DIR", help="keeps the mutants' build there for the next time")
+    p.add_argument("--enough", type=int, default=100, metavar="N", help="gives up after so many complaints")
     p.add_argument("--report", metavar="FILE", help="also writes the counts as JSON")
     args = p.parse_args(argv)
     if args.check_mutants:

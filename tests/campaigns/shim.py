@@ -61,9 +61,12 @@ class Shim:
         self._set("call", 0)
         return self.get("fired")
 
-    def visit(self):
-        """The daemon opens and closes every file of its database, at its next call. True when it has done so."""
+    def visit_begin(self):
+        """The daemon opens and closes every file of its database, at its next call."""
         self._set("visit", DAEMON)
+
+    def visited(self):
+        """True when it has done so; waits a while for it."""
         end = time.monotonic() + 5
         while self.get("visit") != 0 and time.monotonic() < end:
             time.sleep(0.005)

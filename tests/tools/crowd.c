@@ -95,7 +95,7 @@ int main(int argc, char **argv)
 	}
 	while (wait(NULL) > 0)
 		continue;
-	(void)printf("readers %ld ok %ld failed %ld different %ld bytes %lld sum %016" PRIx64 "\n", count, ok, failed,
-		     different, (long long)first.bytes, first.sum);
+	(void)printf("readers %ld ok %ld failed %ld different %ld bytes %lld sum %016" PRIx64 "\n", count, ok,
+		     failed, different, (long long)first.bytes, first.sum);
 	return ok == count ? 0 : 1;
 }
