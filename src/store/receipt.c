@@ -132,13 +132,17 @@ int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
 	return remove_durably(fd, hex);
 }
 
-static int task_file(const char *name, const char *version, char hex[MEMO_HEX_SIZE])
+int memo_receipt_task_id(const char *name, const char *version, struct memo_id *out)
 {
 	MEMO_AUTO_BUF struct memo_buf k = { 0 };
-	struct memo_id id;
 	int r = memo_key(&k, name, version, NULL);
-	if (r == 0)
-		r = memo_hash_bytes(k.data, k.len, &id);
+	return r < 0 ? r : memo_hash_bytes(k.data, k.len, out);
+}
+
+static int task_file(const char *name, const char *version, char hex[MEMO_HEX_SIZE])
+{
+	struct memo_id id;
+	int r = memo_receipt_task_id(name, version, &id);
 	if (r == 0)
 		(void)memo_id_hex(&id, hex);
 	return r;

@@ -43,6 +43,8 @@ MEMO_MUST int memo_receipt_remove(struct memo_store *s, const struct memo_id *id
 MEMO_MUST int memo_receipt_task_write(struct memo_store *s, const char *name, const char *version,
 				      const json_t *record, struct memo_err *err);
 MEMO_MUST int memo_receipt_task_remove(struct memo_store *s, const char *name, const char *version);
+/* What its file is called. */
+MEMO_MUST int memo_receipt_task_id(const char *name, const char *version, struct memo_id *out);
 /* As memo_receipt_read(). */
 MEMO_MUST int memo_receipt_task_read(struct memo_store *s, const char *name, const char *version, json_t **out);
 /* The file @name below @dirfd. */
