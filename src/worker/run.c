@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GRACE_NS (2 * MEMO_NS_PER_S) /* between SIGTERM and SIGKILL */
+#define GRACE_NS (1 * MEMO_NS_PER_S) /* between SIGTERM and SIGKILL */
 #define INIT_NS (1 * MEMO_NS_PER_S) /* for init to end the rest before it is killed itself */
 #define GIVE_UP_NS (10 * MEMO_NS_PER_S) /* for the kernel to end what was killed */
 #define MIB (UINT64_C(1) << 20)
