@@ -453,11 +453,15 @@ static int write_job(struct memo_runner *r, struct exec *x, struct memo_err *err
 	memo_mutex_lock(&r->mu);
 	json_decref(x->command); /* of an earlier attempt; info.c may look at it */
 	x->command = command;
-	memo_mutex_unlock(&r->mu);
-	free(x->dir);
+	free(x->dir); /* memo_runner_observe() looks at it */
 	x->dir = NULL;
+	memo_mutex_unlock(&r->mu);
+	char *dir = NULL;
 	code = command == NULL ? memo_fail(err, -ENOMEM, "out of memory")
-			       : memo_store_attempt_new(r->store, &x->dir, err);
+			       : memo_store_attempt_new(r->store, &dir, err);
+	memo_mutex_lock(&r->mu);
+	x->dir = dir;
+	memo_mutex_unlock(&r->mu);
 	if (code == 0)
 		code = memo_job_write(&job, x->dir, err);
 	if (code == 0)
@@ -514,7 +518,7 @@ static int look_upstream(struct memo_runner *r, const struct exec *x, struct mem
 static void launch_failed(struct memo_runner *r, struct exec *x, int code, struct memo_err *err)
 {
 	bool full = code == -ENOSPC || code == -EDQUOT;
-	/* where it did not begin for want of room nothing is known against it */
+	/* what is upstream may be gone, or there was no room to begin: nothing is known against it */
 	if (!full && code != -EAGAIN && memo_exec_state(r, x, MEMO_FAILED, err->text, -1, NULL, NULL) < 0)
 		code = -EIO;
 	memo_mutex_lock(&r->mu);
