@@ -44,13 +44,16 @@ static int name_leads(struct memo_checker *c, const char *value, size_t len)
 	return memo_check_has(c, MEMO_INSTANCES, id.byte, sizeof id.byte);
 }
 
+/* Looked at twice: rows that make no sense (@*arg -EBADMSG) go before the records are checked, which then get their names back;
+ * rows that lead nowhere (-ENOENT) after it, when the records are back. */
 static int take_name(struct memo_checker *c, void *arg, const struct memo_check_row *row)
 {
-	(void)arg;
-	(void)atomic_fetch_add(&c->o->names, 1);
+	const int *meant = arg;
+	if (*meant == -ENOENT)
+		(void)atomic_fetch_add(&c->o->names, 1);
 	int r = name_leads(c, row->value, row->value_len);
-	if (r != -ENOENT && r != -EBADMSG)
-		return r;
+	if (r != *meant)
+		return r == -ENOENT || r == -EBADMSG ? 0 : r;
 	/* task NUL version NUL component; the component is ended by the key's end */
 	MEMO_AUTO_BUF struct memo_buf key = { 0 };
 	MEMO_AUTO_BUF struct memo_buf now = { 0 };
@@ -309,8 +312,16 @@ static int check_task_files(struct memo_checker *c, const struct memo_marks *kno
 	return r;
 }
 
+int memo_check_names(struct memo_checker *c)
+{
+	int meant = -EBADMSG;
+	int r = memo_check_rows(c, MEMO_NAMES, NULL, 0, true, take_name, &meant);
+	return r < 0 ? r : memo_check_rows(c, MEMO_HANDLES, NULL, 0, true, take_handle, NULL);
+}
+
 int memo_check_tables(struct memo_checker *c)
 {
+	int meant = -ENOENT;
 	struct last of_history = { 0 };
 	struct last of_runs = { 0 };
 	struct memo_marks files = { 0 };
@@ -319,9 +330,7 @@ int memo_check_tables(struct memo_checker *c)
 		r = check_task_files(c, &files);
 	free(files.slot);
 	if (r == 0)
-		r = memo_check_rows(c, MEMO_NAMES, NULL, 0, true, take_name, NULL);
-	if (r == 0)
-		r = memo_check_rows(c, MEMO_HANDLES, NULL, 0, true, take_handle, NULL);
+		r = memo_check_rows(c, MEMO_NAMES, NULL, 0, true, take_name, &meant);
 	if (r == 0)
 		r = memo_check_rows(c, MEMO_META, ALIAS, sizeof ALIAS, true, take_alias, NULL);
 	if (r == 0)

@@ -116,6 +116,21 @@ int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json
 	return r < 0 ? r : memo_receipt_read_file(fd, hex, out);
 }
 
+int memo_receipt_path(struct memo_store *s, const struct memo_id *identity, char out[MEMO_RECEIPT_PATH])
+{
+	char hex[MEMO_HEX_SIZE];
+	(void)memo_id_hex(identity, hex);
+	unsigned active = s->recent.active;
+	const char shard_name[3] = { hex[0], hex[1], '\0' };
+	const char *const dir[] = { recent_name[active], recent_name[!active], shard_name };
+	for (size_t i = 0; i < sizeof dir / sizeof *dir; i++) {
+		(void)snprintf(out, MEMO_RECEIPT_PATH, "%.15s/%s", dir[i], hex);
+		if (faccessat(s->receipts_fd, out, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+	}
+	return -ENOENT;
+}
+
 int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
 {
 	char hex[MEMO_HEX_SIZE];

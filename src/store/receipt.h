@@ -37,6 +37,9 @@ MEMO_MUST int memo_receipt_write(struct memo_store *s, const struct memo_id *ide
 				 struct memo_err *err);
 /* -ENOENT; -EBADMSG: damaged. */
 MEMO_MUST int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json_t **out);
+/* Where that one is, below receipts/. -ENOENT. */
+#define MEMO_RECEIPT_PATH (MEMO_HEX_SIZE + 16)
+MEMO_MUST int memo_receipt_path(struct memo_store *s, const struct memo_id *identity, char out[MEMO_RECEIPT_PATH]);
 /* Durable; absence is success. */
 MEMO_MUST int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity);
 
