@@ -4,17 +4,19 @@ The task prints the hash of what it read. So each result of the store must say w
 the input meanwhile: written in place, replaced, set back with its old times, reached by a link that is turned, written by
 a mapping. Afterwards, at rest, a read must give the hash of what is there now."""
 import collections
+import concurrent.futures
 import errno
 import glob
 import hashlib
 import json
 import mmap
 import os
-import subprocess
 import threading
 import time
 
-SHORT, LONG = 56, 1008
+from campaign import run_process
+
+SHORT, LONG = 40, 1000
 SIZES = (8, 70000, (3 << 20) // 2, 4 << 20)
 
 # What it reads lies between two gates, which are there when the campaign wants to do something in between.
@@ -52,8 +54,10 @@ def content(rng, size):
 class File:
     """An input file and the ways to change it. A and B have the same size."""
 
+    sizes = SIZES
+
     def __init__(self, c, p, rng, r, top=None):
-        self.size = rng.choice(SIZES)
+        self.size = rng.choice(self.sizes)
         self.a, self.b = content(rng, self.size), content(rng, self.size)
         self.path = os.path.join(top or p.dir, "in-%d" % r)
         self.base = os.path.basename(self.path)
@@ -77,6 +81,10 @@ class File:
     def digest(self):
         with open(self.path, "rb") as f:
             return hashlib.sha256(f.read()).hexdigest()
+
+
+class Large(File):
+    sizes = SIZES[2:]  # which is not simply copied
 
 
 class Directory(File):
@@ -189,15 +197,37 @@ def meanwhile(p, f, rng, change, seconds=0.12):
     return got
 
 
+def ticks(c, p, f, rng):
+    """Written, asked for, and written again within one tick of a clock that is told in ticks. Then at rest."""
+    got = None
+    for _ in range(12):
+        f.write(f.b)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(p.read, "tasks/" + f.name)
+            end = time.monotonic() + rng.uniform(0.0003, 0.004)
+            while time.monotonic() < end:
+                pass
+            f.write(f.a)
+            got = asked.result()
+        now = p.read("tasks/" + f.name)
+        if now.status == 0 and now.data.decode().strip() != f.digest():
+            c.wrong("two writes in one tick: it reads %s, the input is %s" % (now.data, f.digest()))
+        c.hit("writes around a tick")
+    return got
+
+
 def mapped(c, p, f):
-    """Written through a mapping whose page was dirty before the hashing began."""
+    """Written through a mapping whose pages were dirty before the hashing began."""
     fd = os.open(f.path, os.O_RDWR)
     m = mmap.mmap(fd, f.size)
     os.close(fd)
-    at = f.size // 2
-    m[at:at + 4] = f.a[at:at + 4]
+
+    def write(data):
+        m[:] = data
+
+    write(f.a)
     time.sleep(0.04)  # settled, by the stamps
-    got = around(c, p, f, lambda: m.__setitem__(slice(0, f.size), f.b), lambda: m.__setitem__(slice(0, f.size), f.a))
+    got = around(c, p, f, lambda: write(f.b), lambda: write(f.a))
     m.flush()
     m.close()
     os.utime(f.path)
@@ -248,18 +278,26 @@ def at_once(c, p, f, rng):
     return got
 
 
-def scenes(memory):
+def mount(p, kind, *options):
+    """A file system in memory; its directory. None: not here."""
+    at = os.path.join(p.dir, kind)
+    os.mkdir(at)
+    done = run_process(["mount", "-t", kind, *options, "none", at])
+    return at if done.status == 0 else None
+
+
+def scenes(memory, coarse):
     yield File, lambda c, p, f, rng: at_once(c, p, f, rng)
     yield File, lambda c, p, f, rng: meanwhile(p, f, rng, f.write)
     yield File, lambda c, p, f, rng: meanwhile(p, f, rng, lambda d: f.write(d, True))
     yield File, lambda c, p, f, rng: meanwhile(p, f, rng, f.replace)
-    yield File, lambda c, p, f, rng: around(c, p, f, lambda: f.write(f.b))
+    yield Large, lambda c, p, f, rng: around(c, p, f, lambda: f.write(f.b))
     yield File, lambda c, p, f, rng: around(c, p, f, lambda: f.write(f.b, True), lambda: f.write(f.a, True))
     yield File, lambda c, p, f, rng: around(c, p, f, lambda: f.replace(f.b))
     yield File, lambda c, p, f, rng: grown(c, p, f)
     yield File, lambda c, p, f, rng: moved(c, p, f)
-    yield File, lambda c, p, f, rng: turned(c, p, f)
-    yield File, lambda c, p, f, rng: mapped(c, p, f)
+    yield Large, lambda c, p, f, rng: turned(c, p, f)
+    yield Large, lambda c, p, f, rng: mapped(c, p, f)
     yield Directory, lambda c, p, f, rng: around(c, p, f, lambda: f.write(f.b, True), lambda: f.write(f.a, True))
     yield Directory, lambda c, p, f, rng: meanwhile(p, f, rng, f.write)
     yield Directory, lambda c, p, f, rng: moved(c, p, f)
@@ -267,8 +305,12 @@ def scenes(memory):
     yield Tool, lambda c, p, f, rng: around(c, p, f, lambda: f.write(f.b, True), lambda: f.write(f.a, True))
     yield Tool, lambda c, p, f, rng: meanwhile(p, f, rng, f.replace)
     if memory is not None:
-        yield lambda c, p, rng, r: File(c, p, rng, r, memory), lambda c, p, f, rng: mapped(c, p, f)
+        yield lambda c, p, rng, r: Large(c, p, rng, r, memory), lambda c, p, f, rng: mapped(c, p, f)
         yield lambda c, p, rng, r: File(c, p, rng, r, memory), lambda c, p, f, rng: meanwhile(p, f, rng, f.write)
+
+
+    if coarse is not None:  # one whose stamps are those of the clock's ticks, on newer kernels too
+        yield lambda c, p, rng, r: File(c, p, rng, r, coarse), ticks
 
 
 def tasks(p):
@@ -323,13 +365,10 @@ def run(c):
         p.init(failure_backoff=0)
         p.mount()
         tasks(p)
-        memory = None
-        if os.geteuid() == 0:
-            memory = os.path.join(p.dir, "memory")
-            os.mkdir(memory)
-            if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", memory]).returncode != 0:
-                memory = None
-        every = list(scenes(memory))
+        root = os.geteuid() == 0
+        memory = mount(p, "tmpfs", "-o", "size=64m") if root else None
+        coarse = mount(p, "ramfs") if root else None
+        every = list(scenes(memory, coarse))
         for r in c.each_round(120):
             rng = c.rng(r)
             make, act = every[r % len(every)]
@@ -349,11 +388,9 @@ def run(c):
             elif now.data.decode().strip() != want:
                 c.wrong("%s: at rest it reads %s, the input is %s" % (what, now.data, want))
             c.hit("at rest")
-            if memory is not None and f.path.startswith(memory):
+            if f.path.startswith((p.dir + "/tmpfs/", p.dir + "/ramfs/")):
                 os.unlink(f.path)
         c.hit("results", audit(c, p))
-        if memory is not None:
-            subprocess.run(["umount", memory])
     c.need("changed while it ran", c.rounds // 4)
     c.need("set back while it ran", c.rounds // 8)
     c.need("results", c.rounds)
