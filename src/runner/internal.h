@@ -26,6 +26,8 @@
 #include "runner.h"
 
 #define RUNNER_POOL 8
+/* How often what waits for room in the store is tried again. */
+#define PARK_NS (2 * MEMO_NS_PER_S)
 
 struct call;
 struct exec;
@@ -155,6 +157,7 @@ struct exec {
 	bool ran; /* its result was published by it, not found by the second look-up */
 	bool deadlock; /* a read of its own was refused because it closes a cycle */
 	bool parked; /* the output is there, but the store is full: published when there is room */
+	bool starved; /* not begun, because the store is full: tried again when there is room */
 	bool cancel_after; /* those in @after are cancelled too */
 	const char *cancel_reason;
 	int64_t cpu;
@@ -172,6 +175,13 @@ struct exec {
 	unsigned mark;
 	struct exec *next_ready;
 	struct exec *next_live, **prev_live;
+};
+
+/* A finished attempt of an earlier owner: adopt.c. */
+struct left {
+	struct left *next;
+	struct memo_id identity;
+	char *dir;
 };
 
 struct failure {
@@ -217,6 +227,11 @@ struct memo_runner {
 	size_t readers; /* waits whose reader is a task: cycles are possible */
 	unsigned mark;
 	bool closing;
+
+	struct memo_mutex adopting; /* outside of mu: one is taken up at a time */
+	struct left *left;
+	struct timer adopt_timer;
+	struct job adopt_job;
 
 	struct memo_cond work;
 	struct job *job_first, **job_last;
@@ -327,6 +342,22 @@ struct memo_instance memo_exec_instance(const struct exec *x);
 struct failure *memo_failure_get(struct memo_runner *r, const struct memo_id *identity) LOCKED;
 void memo_failure_note(struct memo_runner *r, const struct memo_id *identity, const struct memo_err *err) LOCKED;
 void memo_failure_forget(struct memo_runner *r, const struct memo_id *identity) LOCKED;
+
+/* Ends the calls of @x that do not stay; false: none would stay, and nothing was done. */
+bool memo_exec_end_some(struct memo_runner *r, struct exec *x, bool (*stays)(const struct call *c), int code,
+			const struct memo_err *err) LOCKED;
+/* What a record says of how a result came about. NULL: out of memory. */
+json_t *memo_exec_origin(int64_t attempt, const json_t *command, const struct memo_exit *e);
+
+/* adopt.c: finished attempts that no record tells of. */
+MEMO_MUST int memo_adopt_open(struct memo_runner *r, struct memo_err *err);
+void memo_adopt_close(struct memo_runner *r);
+/* Writes beside the attempt what its adoption would need. */
+MEMO_MUST int memo_adopt_describe(const struct exec *x, struct memo_err *err);
+/* A process of the task read @entry through the mount: written down there, too. @dir: the attempt. */
+void memo_adopt_observed(const char *dir, const json_t *entry);
+/* 0: nothing is left of this identity (any more). -ENOSPC: its output waits for room. Blocks; no lock held. */
+MEMO_MUST int memo_adopt_try(struct memo_runner *r, const struct memo_id *identity, struct memo_err *err);
 
 /* graph.c */
 bool memo_graph_call_reaches_exec(struct memo_runner *r, struct call *from, const struct exec *to) LOCKED;

@@ -8,6 +8,7 @@
 #include "core/template.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TASKS_PREFIX "/tasks/"
@@ -402,6 +403,30 @@ static int plan_tools(struct memo_store *s, struct memo_plan *p, struct memo_err
 		f->tool = i;
 	}
 	return r;
+}
+
+static bool same_file(const struct memo_guard *g, const struct stat *st)
+{
+	return g->dev == st->st_dev && g->ino == st->st_ino && g->size == (uint64_t)st->st_size &&
+	       g->mtime_ns == (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec &&
+	       g->ctime_ns == (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
+}
+
+bool memo_plan_tools_hold(struct memo_store *s, const struct memo_plan *p)
+{
+	struct memo_settings set;
+	bool hold = true;
+	for (size_t i = 0; hold && i < p->files; i++) {
+		const struct memo_dep_file *f = &p->file[i];
+		MEMO_AUTO_FREE char *full = NULL;
+		struct stat st;
+		if (f->input != NULL || !f->known)
+			continue;
+		hold = memo_store_settings(s, &set, NULL) == 0 &&
+		       find_tool(set.path, p->task->tool[f->tool], &full) == 0 && strcmp(full, f->path) == 0 &&
+		       stat(full, &st) == 0 && same_file(&f->digest.guard, &st);
+	}
+	return hold;
 }
 
 int memo_plan_make(struct memo_store *s, struct memo_task *t, const json_t *inputs, struct memo_plan *out,

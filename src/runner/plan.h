@@ -65,6 +65,9 @@ MEMO_MUST int memo_plan_hash(struct memo_store *s, struct memo_plan *p, const st
 /* It has an input that is a file or a directory outside the mount. */
 bool memo_plan_has_inputs(const struct memo_plan *p);
 
+/* Whether each tool is still the file that was hashed, and still the one that PATH leads to. */
+bool memo_plan_tools_hold(struct memo_store *s, const struct memo_plan *p);
+
 /* With all digests and results there: the key and its identity; *@upstream_out: the record's array of
  * {"need","path","identity","hash"}. */
 MEMO_MUST int memo_plan_identify(struct memo_store *s, const struct memo_plan *p, json_t **key_out,
