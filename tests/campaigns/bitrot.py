@@ -281,7 +281,7 @@ def eio(c, p, results, ledger):
             f.write(text)
 
     bad("")
-    small = {w: path for w, path in objects.files.items() if os.path.getsize(path) <= LARGE}
+    small = {w: path for w, path in objects.files.items() if os.path.getsize(path) <= LARGE and owner[w] is not None}
     by_name = {r.name: r for r in results}
     for i in range(max(3, c.rounds // 12)):
         c.beat("EIO %d" % i)
