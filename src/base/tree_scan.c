@@ -7,6 +7,7 @@
 #include "io.h"
 #include "scope.h"
 #include "tree_build.h"
+#include "who.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ struct scan {
 	struct memo_tree *t;
 	unsigned flags;
 	dev_t dev; /* of the root */
+	const struct memo_who *who; /* whose permission bits decide; NULL: the kernel alone */
 	struct memo_freeze freeze;
 	struct memo_hash *trace; /* of memo_tree_trace(); else NULL */
 	int64_t newest_ns;
@@ -126,11 +128,20 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+/* What links lead to outside may be a file of /proc, which says something about this process; and with rights that are not
+ * taken on by the thread, nothing is read that these do not allow. */
+static int check_opened(const struct scan *s, int fd, const struct stat *st, unsigned want)
+{
+	if ((s->flags & MEMO_TREE_FOLLOW) != 0 && st->st_dev != s->dev && memo_who_is_unreal(fd))
+		return -EINVAL;
+	return s->who != NULL ? memo_who_look(s->who, fd, want) : 0;
+}
+
 /* A file that belongs to somebody else: only read. */
 static int hash_file(const struct scan *s, const struct spot *at, struct memo_frozen *out)
 {
 	int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-	if ((s->flags & MEMO_TREE_FOLLOW) == 0)
+	if ((s->flags & MEMO_TREE_FOLLOW) == 0 || s->who != NULL)
 		flags |= O_NOFOLLOW;
 	MEMO_AUTO_FD int fd = openat(at->fd, at->name, flags);
 	struct stat before, after;
@@ -138,7 +149,9 @@ static int hash_file(const struct scan *s, const struct spot *at, struct memo_fr
 		return memo_errno();
 	if (!S_ISREG(before.st_mode))
 		return -EAGAIN;
-	int r = memo_hash_fd(fd, &out->id, &out->size);
+	int r = check_opened(s, fd, &before, 4);
+	if (r == 0)
+		r = memo_hash_fd(fd, &out->id, &out->size);
 	if (r < 0)
 		return r;
 	if (fstat(fd, &after) < 0)
@@ -216,7 +229,7 @@ static int open_inside(const struct scan *s, const struct spot *at, const struct
 		if (r < 0)
 			return r;
 	}
-	if ((s->flags & MEMO_TREE_FOLLOW) == 0)
+	if ((s->flags & MEMO_TREE_FOLLOW) == 0 || s->who != NULL)
 		return memo_io_open_dir(at->fd, at->name, fd_out);
 	int fd = openat(at->fd, at->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -237,6 +250,8 @@ static int add_dir(struct scan *s, const struct spot *at, const struct stat *st,
 	struct stat in;
 	if (r == 0 && fstat(fd, &in) < 0)
 		r = memo_errno();
+	if (r == 0)
+		r = check_opened(s, fd, &in, 5);
 	if (r < 0)
 		return fail_at(s, at, r);
 	if ((s->flags & MEMO_TREE_FREEZE) != 0 && in.st_dev != s->dev)
@@ -258,6 +273,11 @@ static int scan_entry(struct scan *s, const struct spot *at, unsigned depth)
 	struct stat st;
 	if (depth >= MEMO_TREE_DEPTH)
 		return fail_at(s, at, -E2BIG);
+	/* where it leads is a way of its own, which nobody has looked at */
+	if (at->type != DT_REG && at->type != DT_DIR && s->who != NULL) {
+		if (fstatat(at->fd, at->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISLNK(st.st_mode))
+			return fail_at(s, at, -EACCES);
+	}
 	if (at->type == DT_LNK && (s->flags & MEMO_TREE_FOLLOW) == 0)
 		return add_link(s, at, depth);
 	if (at->type == DT_REG && (s->flags & MEMO_TREE_STAT) == 0) {
@@ -320,6 +340,12 @@ static int check_links(const struct scan *s)
 
 int memo_tree_scan(int dirfd, unsigned flags, struct memo_tree **out, struct memo_err *err)
 {
+	return memo_tree_scan_for(dirfd, flags, NULL, out, err);
+}
+
+int memo_tree_scan_for(int dirfd, unsigned flags, const struct memo_who *who, struct memo_tree **out,
+		       struct memo_err *err)
+{
 	if ((flags & MEMO_TREE_FREEZE) != 0 && (flags & (MEMO_TREE_FOLLOW | MEMO_TREE_STAT)) != 0)
 		return memo_fail(err, -EINVAL, "a tree cannot be frozen and followed or only looked at");
 	struct stat st;
@@ -331,6 +357,7 @@ int memo_tree_scan(int dirfd, unsigned flags, struct memo_tree **out, struct mem
 		.t = memo_tree_build_new(),
 		.flags = flags,
 		.dev = st.st_dev,
+		.who = who,
 		.freeze = { .one_dev = true, .dev = st.st_dev },
 		.err = err,
 	};

@@ -107,6 +107,8 @@ void cli_put_line(struct memo_buf *b, const json_t *j);
 int cli_write(const struct memo_buf *b);
 int cli_write_bytes(const char *data, size_t len);
 bool cli_pipe_closed(void);
+/* Something could not be written; the command fails with CLI_TROUBLE, whatever its run() returned. */
+bool cli_output_failed(void);
 /* Bytes of a task's log for @fd: as they are, but without control characters on a terminal. Whole lines are
  * written; @held keeps the rest; with @end that too. */
 void cli_write_log(int fd, struct memo_buf *held, const char *data, size_t len, bool end);

@@ -50,13 +50,6 @@ static void put_setting(struct memo_buf *b, const json_t *s)
 	(void)memo_buf_putc(b, '\n');
 }
 
-/* Modes and groups of a mount are what they were when it began: the kernel keeps them. */
-static void say_when(const struct cli *c, const char *key)
-{
-	if (c->client != NULL && (strcmp(key, "mode") == 0 || strcmp(key, "group") == 0))
-		cli_say("setting '%s': holds for the store now, and for its mount when it is mounted again", key);
-}
-
 static int run_config(struct cli *c)
 {
 	const char *key = c->args > 0 ? c->arg[0] : NULL, *value = c->args > 1 ? c->arg[1] : NULL;
@@ -67,8 +60,6 @@ static int run_config(struct cli *c)
 			     NULL, &reply);
 	if (s != CLI_DONE)
 		return s;
-	if (value != NULL)
-		say_when(c, key);
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	size_t i;
 	json_t *set;
@@ -92,7 +83,10 @@ const struct cli_command cli_config = {
 	.summary = "the store's settings",
 	.about = "Lists the settings with their meaning, prints one, or sets one. An empty VALUE resets it to its "
 		 "default.\n"
-		 "Only the store's owner and root may set.",
+		 "Only the store's owner and root may set. With sandbox auto, tasks read what the system, their "
+		 "inputs, "
+		 "their code and 'readable' give, and write their work directory and 'writable'; with on they fail "
+		 "where the kernel does not offer that; off is without.",
 	.example = "memofs config max_size '200 GiB'",
 	.option = { { 'j', "json", NULL, "one JSON object a line" } },
 	.most = 2,

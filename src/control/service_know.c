@@ -15,7 +15,7 @@
 static int why(struct memo_service_call *c)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	int r = memo_runner_why(c->runner, c->task, c->inputs, &b, &c->err);
+	int r = memo_runner_why(c->runner, c->task, c->inputs, c->asker.who, &b, &c->err);
 	if (r < 0)
 		return r;
 	json_t *text = json_string(memo_buf_str(&b));
@@ -131,8 +131,7 @@ static int verify(struct memo_service_call *c)
 static int no_result(struct memo_service_call *c)
 {
 	c->err.code = 0;
-	return memo_fail(&c->err, -ENOENT, "%s: has no result that could be verified; memofs get %s makes it",
-			 c->path, c->path);
+	return memo_service_absent(c, "has no result that could be verified", "makes it");
 }
 
 static int verify_step(struct memo_service_call *c)
@@ -160,6 +159,7 @@ static int verify_hit(struct memo_service_call *c)
 		.inputs = c->inputs,
 		.flags = MEMO_DEMAND_PEEK,
 		.uid = c->asker.uid,
+		.who = c->asker.who,
 		.answer = memo_service_answered,
 		.arg = c,
 	};
@@ -181,8 +181,6 @@ static int verify_hit(struct memo_service_call *c)
 
 int memo_op_verify(struct memo_service_call *c)
 {
-	int r = memo_service_owner(c, "verify results");
-	if (r == 0)
-		r = memo_service_instance(c);
+	int r = memo_service_instance(c);
 	return r < 0 ? r : verify_hit(c);
 }

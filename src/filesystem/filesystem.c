@@ -194,14 +194,22 @@ static struct memo_fs *fs_new(const struct memo_fs_options *o)
 	return fs;
 }
 
-static int fs_open(struct memo_fs *fs, const struct memo_mount_options *mo, uint64_t *dev_out, struct memo_err *err)
+int memo_fs_settings(struct memo_fs *fs, struct memo_err *err)
 {
 	struct memo_settings settings;
 	int r = memo_store_settings(fs->store, &settings, err);
 	if (r < 0)
 		return r;
-	fs->mode = settings.mode;
-	fs->gid = settings.gid;
+	atomic_store(&fs->mode, settings.mode);
+	atomic_store(&fs->gid, settings.gid);
+	return 0;
+}
+
+static int fs_open(struct memo_fs *fs, const struct memo_mount_options *mo, uint64_t *dev_out, struct memo_err *err)
+{
+	int r = memo_fs_settings(fs, err);
+	if (r < 0)
+		return r;
 	r = fixed_nodes(fs);
 	if (r < 0)
 		return memo_fail(err, r, "cannot mount: out of memory");

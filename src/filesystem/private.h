@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/sync.h"
 #include "base/tree.h"
+#include "base/who.h"
 #include "core/path.h"
 #include "filesystem.h"
 #include "node.h"
@@ -41,8 +42,8 @@ struct memo_fs {
 	struct memo_handle *handles; /* guarded by mu: open files */
 	struct memo_dir *dirs; /* guarded by mu: open directories */
 	uid_t uid;
-	gid_t gid;
-	uint32_t mode; /* the setting, with the owner's r and x */
+	_Atomic(gid_t) gid; /* as the settings are now */
+	_Atomic(uint32_t) mode; /* the setting, with the owner's r and x */
 	int64_t started_ns; /* wall clock: times of what has none */
 	struct memo_nodes nodes;
 	struct memo_park park;
@@ -164,8 +165,9 @@ struct memo_dirent {
 	mode_t type;
 };
 struct memo_dir;
-/* A listing of what is below @n (no result directories). */
-MEMO_MUST int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out);
+/* A listing of what is below @n (no result directories), for @who: names whose input files he may not read are not in it. */
+MEMO_MUST int memo_dir_open(struct memo_fs *fs, struct memo_node *n, const struct memo_who *who,
+			    struct memo_dir **out);
 /* Of a tree's directory: takes the reference of @tree. */
 MEMO_MUST int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t index, uint64_t inner,
 				 uint64_t self, struct memo_dir **out);
@@ -195,6 +197,7 @@ MEMO_MUST int memo_view_runs_next(struct memo_fs *fs, struct memo_runs_walk *w, 
 
 extern const struct fuse_lowlevel_ops memo_ops;
 void memo_fs_inited(struct memo_fs *fs); /* filesystem.c: INIT came */
+MEMO_MUST int memo_fs_settings(struct memo_fs *fs, struct memo_err *err); /* filesystem.c: reads them (again) */
 
 void memo_ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void memo_ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

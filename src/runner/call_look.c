@@ -198,7 +198,8 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 	memo_result_unref(res);
 }
 
-/* One entry after the other, as they were read: when one has changed, the later ones may not be asked for at all. */
+/* One entry after the other, as they were read: when one has changed, the later ones may not be asked for at all. They were
+ * read by the task itself, so they are asked for with the rights that it had, not with those of whoever wants its result. */
 void memo_call_check(struct memo_runner *r, void *arg)
 {
 	struct call *c = arg;
@@ -231,8 +232,8 @@ void memo_call_check(struct memo_runner *r, void *arg)
 			memo_stats_hit(r, c->task->name, c->candidate);
 			memo_call_done(r, c, 0, c->candidate, NULL);
 		} else if (!ask || code < 0 ||
-			   memo_call_get(r, t, inputs, name.data, 0, c->depth + 1, c->allowed, c->run, &child,
-					 NULL) < 0) {
+			   memo_call_get(r, t, inputs, name.data, 0, c->depth + 1,
+					 (struct asking){ .allowed = c->allowed }, c->run, &child, NULL) < 0) {
 			memo_call_miss(r, c);
 		} else if (memo_call_edge(r, &c->observed_edge, c, child) < 0) {
 			memo_call_fail(r, c, -EDEADLK, NULL);

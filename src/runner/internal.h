@@ -26,6 +26,8 @@
 #include "runner.h"
 
 #define RUNNER_POOL 8
+/* How often what waits for room in the store is tried again. */
+#define PARK_NS (2 * MEMO_NS_PER_S)
 
 struct call;
 struct exec;
@@ -95,6 +97,9 @@ struct call {
 	unsigned depth;
 	bool started; /* demanded by memo_runner_start(): not abandoned */
 	bool allowed; /* who asks may start work */
+	struct memo_who *who; /* whose rights its input files are opened with; a reference; NULL: no limits */
+	bool counted; /* started, and counted among the waiting ones of @starter */
+	uid_t starter;
 	bool begun; /* its files are being hashed, or were */
 	int64_t asked_ns; /* everything below it is looked at later than this */
 	enum call_phase phase;
@@ -152,6 +157,7 @@ struct exec {
 	bool ran; /* its result was published by it, not found by the second look-up */
 	bool deadlock; /* a read of its own was refused because it closes a cycle */
 	bool parked; /* the output is there, but the store is full: published when there is room */
+	bool starved; /* not begun, because the store is full: tried again when there is room */
 	bool cancel_after; /* those in @after are cancelled too */
 	const char *cancel_reason;
 	int64_t cpu;
@@ -169,6 +175,13 @@ struct exec {
 	unsigned mark;
 	struct exec *next_ready;
 	struct exec *next_live, **prev_live;
+};
+
+/* A finished attempt of an earlier owner: adopt.c. */
+struct left {
+	struct left *next;
+	struct memo_id identity;
+	char *dir;
 };
 
 struct failure {
@@ -215,6 +228,11 @@ struct memo_runner {
 	unsigned mark;
 	bool closing;
 
+	struct memo_mutex adopting; /* outside of mu: one is taken up at a time */
+	struct left *left;
+	struct timer adopt_timer;
+	struct job adopt_job;
+
 	struct memo_cond work;
 	struct job *job_first, **job_last;
 	pthread_t pool[RUNNER_POOL];
@@ -247,9 +265,15 @@ void memo_post_answer(struct memo_runner *r, struct memo_wait *w) LOCKED;
 void memo_post_event(struct memo_runner *r, enum memo_event_kind kind, const char *task, const char *version,
 		     const char *name, enum memo_state state, const char *reason) LOCKED;
 
-/* call.c */
+/* Who asks, as far as a call is concerned. */
+struct asking {
+	bool allowed; /* to start work */
+	const struct memo_who *who;
+};
+
+/* call.c: the call for @who's rights, where the task can name files at all. */
 MEMO_MUST int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name,
-			    unsigned flags, unsigned depth, bool allowed, struct run *run, struct call **out,
+			    unsigned flags, unsigned depth, struct asking who, struct run *run, struct call **out,
 			    struct memo_err *err) LOCKED;
 void memo_call_unref(struct memo_runner *r, struct call *c) LOCKED;
 /* Ends a call: answers its waits, goes on with its parents. */
@@ -262,6 +286,9 @@ void memo_call_fail(struct memo_runner *r, struct call *c, int code, const struc
 /* call_wait.c: attaches and detaches a demand; attach refuses with -EDQUOT. */
 MEMO_MUST int memo_call_attach(struct memo_runner *r, struct call *c, struct memo_wait *w, uint64_t limit) LOCKED;
 void memo_call_detach(struct memo_runner *r, struct memo_wait *w) LOCKED;
+/* A start that nobody waits for counts as a wait of @uid until the call is done. -EDQUOT as attach. */
+MEMO_MUST int memo_call_charge(struct memo_runner *r, struct call *c, uid_t uid, uint64_t limit) LOCKED;
+void memo_call_discharge(struct memo_runner *r, struct call *c) LOCKED;
 /* From @c to the call @to. false: out of memory, it stays. */
 bool memo_call_move(struct memo_runner *r, struct call *c, struct memo_wait *w, struct call *to) LOCKED;
 /* Who asked at @asked_ns joins @c now: may @c have looked before? */
@@ -316,6 +343,22 @@ struct failure *memo_failure_get(struct memo_runner *r, const struct memo_id *id
 void memo_failure_note(struct memo_runner *r, const struct memo_id *identity, const struct memo_err *err) LOCKED;
 void memo_failure_forget(struct memo_runner *r, const struct memo_id *identity) LOCKED;
 
+/* Ends the calls of @x that do not stay; false: none would stay, and nothing was done. */
+bool memo_exec_end_some(struct memo_runner *r, struct exec *x, bool (*stays)(const struct call *c), int code,
+			const struct memo_err *err) LOCKED;
+/* What a record says of how a result came about. NULL: out of memory. */
+json_t *memo_exec_origin(int64_t attempt, const json_t *command, const struct memo_exit *e);
+
+/* adopt.c: finished attempts that no record tells of. */
+MEMO_MUST int memo_adopt_open(struct memo_runner *r, struct memo_err *err);
+void memo_adopt_close(struct memo_runner *r);
+/* Writes beside the attempt what its adoption would need. */
+MEMO_MUST int memo_adopt_describe(const struct exec *x, struct memo_err *err);
+/* A process of the task read @entry through the mount: written down there, too. @dir: the attempt. */
+void memo_adopt_observed(const char *dir, const json_t *entry);
+/* 0: nothing is left of this identity (any more). -ENOSPC: its output waits for room. Blocks; no lock held. */
+MEMO_MUST int memo_adopt_try(struct memo_runner *r, const struct memo_id *identity, struct memo_err *err);
+
 /* graph.c */
 bool memo_graph_call_reaches_exec(struct memo_runner *r, struct call *from, const struct exec *to) LOCKED;
 bool memo_graph_call_reaches_call(struct memo_runner *r, struct call *from, const struct call *to) LOCKED;
@@ -348,5 +391,8 @@ void memo_stats_executed(struct memo_runner *r, const char *task, int64_t wall_m
 
 /* peek.c: an entry of "observed" against what holds now: 0 the same, -ENOENT changed or not cached, -EAGAIN must be hashed. */
 MEMO_MUST int memo_peek_observed(struct memo_runner *r, const json_t *entry);
+
+/* runner.c: whether @who (NULL: no limits) may start work */
+bool memo_may_start(const struct memo_settings *set, const struct memo_who *who);
 
 #endif

@@ -97,6 +97,7 @@ static int place_file(struct build *b, const struct memo_dep_file *f)
 		return oom(b);
 	p->directory = f->directory;
 	p->guarded = f->known;
+	p->copy = f->copy;
 	p->guard = f->digest.guard;
 	p->id = f->digest.id;
 	if (f->known && !f->directory && !f->digest.settled)

@@ -32,6 +32,9 @@ struct memo_run_options {
 	bool verify;
 	bool keep_going;
 	uid_t uid; /* whose demands they are */
+	const struct memo_who
+		*who; /* with these rights (base/who.h); a reference is taken. After a restart of the process the
+				     * user database says what they are. */
 };
 
 /* @id_out: MEMO_RUN_ID bytes, e.g. "20261121-235501-k3x9". The run exists, but is not started. */
@@ -46,7 +49,7 @@ MEMO_MUST int memo_run_start(struct memo_runner *r, const char *id, struct memo_
  * run goes on under its id. *@count_out: how many demanded instances that is; 0: there is nothing to retry and nothing
  * is changed. */
 MEMO_MUST int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool verify, uid_t uid,
-			     uint64_t *count_out, struct memo_err *err);
+			     const struct memo_who *who, uint64_t *count_out, struct memo_err *err);
 /* Starts nothing new, lets go on what runs: the rest ends as "never". */
 MEMO_MUST int memo_run_stop(struct memo_runner *r, const char *id, struct memo_err *err);
 /* Cancels what runs for nobody else, too. */
@@ -104,7 +107,7 @@ MEMO_MUST int memo_verify_all(struct memo_runner *r, struct memo_verify_all *v, 
  * nearest earlier instance of the task and each differing key with both values; for a changed upstream followed down to
  * its cause; for changed code a unified diff. Never computes, never waits, never hashes. */
 MEMO_MUST int memo_runner_why(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
-			      struct memo_buf *out, struct memo_err *err);
+			      const struct memo_who *who, struct memo_buf *out, struct memo_err *err);
 /* {"total": {...}, "tasks": [{"task",...}]} with hits, misses, executions, failures, seconds_computed, seconds_saved,
  * results, bytes, bytes_shared (saved because several results share an object). */
 MEMO_MUST int memo_runner_stats(struct memo_runner *r, json_t **out, struct memo_err *err);

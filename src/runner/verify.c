@@ -65,9 +65,9 @@ static int verify_command(struct memo_runner *r, struct memo_task *t, const json
 	int code = memo_plan_make(r->store, t, inputs, &plan, err);
 	if (code < 0)
 		return code;
-	code = memo_plan_hash(r->store, &plan, err);
+	code = memo_plan_hash(r->store, &plan, NULL, err);
 	for (size_t i = 0; i < plan.ups && code == 0; i++) {
-		code = memo_runner_peek(r, plan.up[i].task, plan.up[i].inputs, &plan.up[i].result);
+		code = memo_runner_peek(r, plan.up[i].task, plan.up[i].inputs, NULL, 0, &plan.up[i].result);
 		if (code < 0)
 			(void)memo_fail(err, code, "upstream '%s' is not there to verify against", plan.up[i].key);
 	}

@@ -166,7 +166,7 @@ static int check_file(struct memo_checker *c, struct thing *t)
 	int r = memo_object_open(c->s, &t->id, t->kind, &fd);
 	if (r == 0 && fstat(fd, &t->st) < 0)
 		r = memo_errno();
-	if (r == -EBADMSG)
+	if (r == -EBADMSG && fstatat(c->s->objects_fd, t->name, &t->st, AT_SYMLINK_NOFOLLOW) == 0)
 		return damaged(c, t, "is no file");
 	if (r < 0)
 		return unreadable(c, t, r);

@@ -394,8 +394,8 @@ static int apply_access(struct memo_store *s, const json_t *values)
 			return memo_errno();
 		if (st.st_gid != gid && fchown(fd[i], (uid_t)-1, gid) < 0)
 			return memo_errno();
-		/* The owner keeps writing whatever others may. */
-		if (fchmod(fd[i], mode | 0700) < 0)
+		/* The owner keeps writing whatever others may; nobody else ever does. */
+		if (fchmod(fd[i], (mode | 0700) & ~(mode_t)0022) < 0)
 			return memo_errno();
 	}
 	return 0;

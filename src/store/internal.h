@@ -103,6 +103,10 @@ struct memo_store {
 	struct memo_recent recent;
 	memo_store_say_fn *say; /* NULL: nobody listens */
 	void *say_arg;
+	struct memo_mutex late_mu; /* outside of all others */
+	_Atomic bool
+		late; /* the disk was full when receipts were to be compared: nothing may be executed before that */
+	bool late_all; /* set before other threads come: compare all */
 	bool opening; /* until memo_store_open() returns; one thread */
 
 	struct memo_mutex ino_mu;
@@ -137,6 +141,9 @@ void memo_store_ino_batch(struct memo_store *s, struct memo_batch *b);
 void memo_store_say(struct memo_store *s, bool progress, const char *lines);
 
 /* ---- config.c ------------------------------------------------------------------------------------- */
+
+/* safe.c: opens the store's directory at @dir (absolute, without links), when nobody but the trusted decides what lies there. */
+MEMO_MUST int memo_store_open_place(const char *dir, int *fd_out, struct memo_err *err);
 
 MEMO_MUST int memo_config_load(struct memo_store *s, struct memo_buf *notice, struct memo_err *err);
 void memo_config_clear(struct memo_store *s);
@@ -180,6 +187,8 @@ MEMO_MUST int memo_recover(struct memo_store *s, enum memo_manifest_found found,
 			   struct memo_buf *notice, struct memo_err *err);
 /* memo_heal_fn of a store that is open; @arg: the store. */
 MEMO_MUST int memo_recover_live(void *arg, const char *said, struct memo_err *err);
+/* The comparison that a full disk put off. */
+MEMO_MUST int memo_recover_late(struct memo_store *s, struct memo_err *err);
 /* The whole comparison, on demand (fsck --repair): every receipt against its record. Publications may go on meanwhile.
  * *@back_out (may be NULL): how many results were put back. */
 MEMO_MUST int memo_recover_all(struct memo_store *s, size_t *back_out, struct memo_err *err);
@@ -240,5 +249,7 @@ MEMO_MUST int memo_code_row(struct memo_batch *b, const struct memo_task *t, con
 
 void memo_digests_clear(struct memo_store *s);
 MEMO_MUST int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice);
+/* orphan.c: ends the processes that work in our staging; returns when they are gone. */
+void memo_orphans_end(struct memo_store *s, struct memo_buf *notice);
 
 #endif

@@ -116,6 +116,21 @@ int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json
 	return r < 0 ? r : memo_receipt_read_file(fd, hex, out);
 }
 
+int memo_receipt_path(struct memo_store *s, const struct memo_id *identity, char out[MEMO_RECEIPT_PATH])
+{
+	char hex[MEMO_HEX_SIZE];
+	(void)memo_id_hex(identity, hex);
+	unsigned active = s->recent.active;
+	const char shard_name[3] = { hex[0], hex[1], '\0' };
+	const char *const dir[] = { recent_name[active], recent_name[!active], shard_name };
+	for (size_t i = 0; i < sizeof dir / sizeof *dir; i++) {
+		(void)snprintf(out, MEMO_RECEIPT_PATH, "%.15s/%s", dir[i], hex);
+		if (faccessat(s->receipts_fd, out, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+	}
+	return -ENOENT;
+}
+
 int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
 {
 	char hex[MEMO_HEX_SIZE];
@@ -132,13 +147,17 @@ int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
 	return remove_durably(fd, hex);
 }
 
-static int task_file(const char *name, const char *version, char hex[MEMO_HEX_SIZE])
+int memo_receipt_task_id(const char *name, const char *version, struct memo_id *out)
 {
 	MEMO_AUTO_BUF struct memo_buf k = { 0 };
-	struct memo_id id;
 	int r = memo_key(&k, name, version, NULL);
-	if (r == 0)
-		r = memo_hash_bytes(k.data, k.len, &id);
+	return r < 0 ? r : memo_hash_bytes(k.data, k.len, out);
+}
+
+static int task_file(const char *name, const char *version, char hex[MEMO_HEX_SIZE])
+{
+	struct memo_id id;
+	int r = memo_receipt_task_id(name, version, &id);
 	if (r == 0)
 		(void)memo_id_hex(&id, hex);
 	return r;

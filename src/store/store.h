@@ -12,7 +12,7 @@
  *	DIR/receipts/xx/    <64 hex of the identity>: self-checksummed records, enough to rebuild the manifest
  *	DIR/receipts/recent.0, recent.1   those since the last checkpoint
  *	DIR/logs/xx/        <64 hex of the identity>.stderr / .stdout of the last attempt, when not empty
- *	DIR/staging/        <boot id>.<n>/: attempts; swept at open
+ *	DIR/staging/        <boot id>.<n>/: attempts; swept at open but for finished ones
  *	DIR/quarantine/     what was damaged: <UTC time>.<n>.<damaged|unreadable|leftover>.<its name>; nothing is deleted there but
  *	                    by memo_store_check() when it is asked for that
  *
@@ -33,6 +33,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/tree.h"
+#include "base/who.h"
 #include "core/attempt.h"
 #include "core/task.h"
 
@@ -53,8 +54,10 @@ MEMO_MUST int memo_store_probe(const char *dir, struct memo_err *err);
 /* @purpose: what the lock file says ("mount /mnt/memofs"). Waits up to @wait_ms for another owner.
  * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then, with a copy kept in quarantine, in mode 2,
  * then a new one with every row that can still be read; after an unclean stop, and after either fallback, records that are
- * missing are put back from the receipts (recover.c says which are compared). Instances that were not in a final state become PENDING ("the daemon ended").
- * @notice (may be NULL) gets one line for each thing that had to be repaired. */
+ * missing are put back from the receipts (recover.c says which are compared). Instances that were not in a final state become
+ * PENDING ("the daemon ended").
+ * @notice (may be NULL) gets one line for each thing that had to be repaired.
+ * -EPERM: others than root and its owner may write to @dir or to a directory that it lies in, see safe.c. */
 MEMO_MUST int memo_store_open(const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
 			      struct memo_store **out, struct memo_err *err);
 /* The same; @say is called with each line as it comes, also while the store is open: what was repaired, and, with @progress,
@@ -66,6 +69,9 @@ MEMO_MUST int memo_store_open_told(const char *dir, const char *purpose, int wai
 void memo_store_close(struct memo_store *s);
 
 const char *memo_store_dir(const struct memo_store *s); /* absolute */
+/* To be asked before work begins. -ENOSPC, with a sentence: what is free is below the floor (place.c). -EAGAIN: the store was
+ * opened on a full disk, and what was put off then has been done just now: results may be there, look again. */
+MEMO_MUST int memo_store_room(struct memo_store *s, struct memo_err *err);
 
 /* The mount that shows this store: paths below @mountpoint (absolute) are not read by the digest functions, nor is
  * anything on device @dev. Set once by the composition root before the mount is served; NULL: none. */
@@ -345,6 +351,7 @@ struct memo_publication {
 	const json_t *origin; /* object */
 	const json_t *observed; /* array of {"path","hash"} or {"path","link"}; may be NULL */
 	struct memo_transition transition; /* .to is SUCCESS */
+	bool recheck; /* the output lay about while nobody watched: its content is hashed again */
 	uint64_t ino; /* node id to use for the result; 0: take a new one. Ignored when the same output
 		      * hash is published again for this identity: node ids stay then */
 };
@@ -456,13 +463,17 @@ struct memo_digest {
  * are known is not read. A digest is remembered only if the file's stat is the same before and after hashing and
  * its last change is older than the clock grain, which is waited for where it is not (20 ms; 2 s on a file system that
  * keeps seconds only). Blocks on the disk.
- * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err;
- * -ELOOP: the path leads into this store's own mount. */
-MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, struct memo_digest *out,
-				struct memo_err *err);
-/* The same from the memo alone: one stat and a point read. -EAGAIN: must be hashed (always for a directory). */
+ * Opened each time with the rights of @who (base/who.h; NULL: of this process), of a directory every file in it.
+ * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err, and as @who would
+ * be told; -ELOOP: the path leads into this store's own mount; -EACCES also for files of /proc, /sys and /dev. */
+MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, const struct memo_who *who,
+				struct memo_digest *out, struct memo_err *err);
+/* The same from the memo alone: one open and a point read. -EAGAIN: must be hashed (always for a directory). */
 MEMO_MUST int memo_store_digest_known(struct memo_store *s, const char *path, bool directory,
-				      struct memo_digest *out);
+				      const struct memo_who *who, struct memo_digest *out);
+/* Only whether @who may open it. */
+MEMO_MUST int memo_store_may_read(struct memo_store *s, const char *path, bool directory,
+				  const struct memo_who *who, struct memo_err *err);
 
 /* ---- attempts and logs ----------------------------------------------------------------------- */
 
@@ -472,6 +483,16 @@ MEMO_MUST int memo_store_attempt_new(struct memo_store *s, char **path_out, stru
  * older ones; empty files are not kept. */
 MEMO_MUST int memo_store_keep_logs(struct memo_store *s, const struct memo_id *identity, const char *attempt,
 				   bool keep_stdout);
+/* What the owner of an attempt puts beside what the worker writes: who it is for, and what it read through the mount; and the
+ * name of the first when the finished output was parked. */
+#define MEMO_ATTEMPT_INSTANCE "instance.json"
+#define MEMO_ATTEMPT_OBSERVED "observed.jsonl"
+#define MEMO_ATTEMPT_PARKED "parked.json"
+#define MEMO_ATTEMPT_EXIT "exit.json"
+/* Attempts of earlier owners that were finished and not recorded: array of absolute paths. Call before attempts are made. */
+MEMO_MUST int memo_store_attempts_left(struct memo_store *s, json_t **out);
+/* The attempt's output waits for room: what is beside it is made durable, so that it survives a power cut too. */
+MEMO_MUST int memo_store_attempt_park(struct memo_store *s, const char *attempt);
 /* Removes the attempt directory. */
 void memo_store_attempt_remove(struct memo_store *s, const char *attempt);
 /* @which: "stderr" or "stdout". -ENOENT: empty or none. */

@@ -18,7 +18,7 @@
 
 /* What the worker asks of init; signals of others are told apart by their sender. */
 #define MEMO_INIT_SOFT SIGUSR1 /* SIGTERM to the task's process group */
-#define MEMO_INIT_HARD SIGUSR2 /* SIGKILL to all */
+#define MEMO_INIT_HARD SIGUSR2 /* to end, and all with it */
 
 enum memo_report_kind {
 	MEMO_REPORT_REFUSED, /* init: namespaces or mounts are not allowed here; @value: errno */
