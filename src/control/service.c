@@ -11,11 +11,13 @@
  *	get     INSTANCE quiet                  ~ {event:"progress"} {event:"stderr"} -> path file kind exec size hash
  *	log     INSTANCE follow                 ~ {event:"data"} -> path state message
  *	cancel, forget  INSTANCE                -> path
- *	status                                  -> as hello, and active:[...]
+ *	pin, unpin      INSTANCE                -> path
+ *	gc      max_size dry                    ~ {event:"rows"} -> summary:{...} (memo_store_gc())
+ *	status                                  -> as hello, and active:[...] room:{...} (memo_runner_room())
  *	config  [key [value]]                   -> settings:[{key value default meaning}]
  *	why     INSTANCE                        -> path text
  *	tail    INSTANCE lines                  -> path text: the last lines of its stderr
- *	stats                                   -> total:{...} tasks:[{...}]
+ *	stats                                   -> total:{...} tasks:[{...}] room:{...}
  *	cached                                  ~ {event:"paths"} -> count: all names that have a result
  *	verify  INSTANCE stored                 -> path valid message; stored: of the name's last result, nothing is hashed
  *	run-new force force_tasks:[] verify keep_going [task] -> run [task version fixed]
@@ -55,6 +57,9 @@ static const struct {
 	{ "log", memo_op_log },
 	{ "cancel", memo_op_cancel },
 	{ "forget", memo_op_forget },
+	{ "pin", memo_op_pin },
+	{ "unpin", memo_op_unpin },
+	{ "gc", memo_op_gc },
 	{ "status", memo_op_status },
 	{ "config", memo_op_config },
 	{ "why", memo_op_why },

@@ -194,6 +194,7 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 		.executor = to == MEMO_PENDING ? NULL : "local",
 		.exit_code = exit_code,
 		.origin = origin,
+		.anew = to == MEMO_PENDING && x->force,
 	};
 	int code = memo_store_transition(r->store, &i, &t, err);
 	if (code < 0)
@@ -447,15 +448,35 @@ void memo_exec_worker_done(void *arg, void *tag, int code)
 
 static void launch_failed(struct memo_runner *r, struct exec *x, int code, struct memo_err *err)
 {
+	bool again = code == -EAGAIN;
 	bool full = code == -ENOSPC || code == -EDQUOT;
-	if (memo_exec_state(r, x, MEMO_FAILED, err->text, -1, NULL, NULL) < 0)
-		code = -EIO;
+	if (memo_exec_state(r, x, again ? MEMO_PENDING : MEMO_FAILED, err->text, -1, NULL, NULL) < 0)
+		again = false;
 	memo_mutex_lock(&r->mu);
 	slot_give(r, x);
-	memo_exec_over(r, x, full ? -ENOSPC : -EIO, NULL, err);
+	memo_exec_over(r, x, again ? -EAGAIN : full ? -ENOSPC : -EIO, NULL, err);
 	memo_mutex_unlock(&r->mu);
 	if (x->dir != NULL)
 		memo_store_attempt_remove(r->store, x->dir);
+}
+
+/* What is upstream is held by the plan, but it may have been collected between its look-up and the hold: -EAGAIN, from the start. */
+static int check_upstream(struct memo_runner *r, struct exec *x, struct memo_err *err)
+{
+	struct memo_plan *p = &x->leader->plan;
+	int code = 0;
+	for (size_t i = 0; i < p->ups; i++) {
+		struct memo_result *res = p->up[i].result;
+		if (memo_result_at_hand(r, res)) {
+			memo_store_used(r->store, &res->identity);
+			continue;
+		}
+		code = memo_fail(err, -EAGAIN, "upstream '%s': its bytes are gone", p->up[i].key);
+		int lost = memo_runner_lost(r, res, "its bytes are gone", err);
+		if (lost < 0)
+			return lost;
+	}
+	return code;
 }
 
 static void launch(struct memo_runner *r, void *arg)
@@ -476,7 +497,9 @@ static void launch(struct memo_runner *r, void *arg)
 		x->launched_ns = memo_now_ns();
 	}
 	memo_mutex_unlock(&r->mu);
-	int code = stop ? 0 : write_job(r, x, &err);
+	int code = stop ? 0 : check_upstream(r, x, &err);
+	if (!stop && code == 0)
+		code = write_job(r, x, &err);
 	if (!stop && code == 0)
 		code = memo_exec_state(r, x, MEMO_RUNNING, NULL, -1, NULL, &err);
 	if (!stop && code == 0) {

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Instances that one peek looks at. An instance that many need is looked at as often: beyond this, calls are better, which
  * share it. */
@@ -17,13 +18,17 @@ struct peek {
 	unsigned visits;
 };
 
-static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth,
+/* What is upstream, or was read, is asked for its output hash alone: that of a collected result will do. */
+enum peek_for { FOR_BYTES, FOR_HASH };
+
+static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth, enum peek_for what,
 		struct memo_result **out);
 
 static int peek_upstream(struct peek *k, struct memo_plan *p, unsigned depth)
 {
 	for (size_t i = 0; i < p->ups; i++) {
-		int code = peek(k, p->up[i].task, p->up[i].inputs, depth + 1, &p->up[i].result);
+		int code = peek(k, p->up[i].task, p->up[i].inputs, depth + 1,
+				p->up[i].inner != NULL ? FOR_BYTES : FOR_HASH, &p->up[i].result);
 		if (code < 0)
 			return code;
 	}
@@ -49,7 +54,7 @@ static int peek_observed(struct peek *k, const json_t *entry, unsigned depth)
 	if (code < 0)
 		return -ENOENT;
 	struct memo_result *res = NULL;
-	code = peek(k, t, inputs, depth + 1, &res);
+	code = peek(k, t, inputs, depth + 1, FOR_HASH, &res);
 	if (code == 0) {
 		char hex[MEMO_HEX_SIZE];
 		if (strcmp(memo_id_hex(&res->hash, hex), memo_json_string(entry, "hash", "")) != 0)
@@ -79,7 +84,8 @@ static int check_observed(struct peek *k, const struct memo_result *res, unsigne
 	return code;
 }
 
-static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth, struct memo_result **out)
+static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth, enum peek_for what,
+		struct memo_result **out)
 {
 	struct memo_store *store = k->r->store;
 	if (!t->cache || depth > MEMO_RUNNER_DEPTH)
@@ -104,7 +110,8 @@ static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsig
 	if (code < 0)
 		return code;
 	struct memo_result *res = NULL;
-	code = memo_store_lookup(store, &id, &res, NULL);
+	code = what == FOR_HASH ? memo_store_lookup_known(store, &id, &res, NULL)
+				: memo_store_lookup(store, &id, &res, NULL);
 	if (code == 0)
 		code = check_observed(k, res, depth);
 	if (code < 0) {
@@ -124,5 +131,20 @@ int memo_peek_observed(struct memo_runner *r, const json_t *entry)
 int memo_runner_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_result **out)
 {
 	struct peek k = { .r = r };
-	return peek(&k, t, inputs, 0, out);
+	return peek(&k, t, inputs, 0, FOR_BYTES, out);
+}
+
+int memo_peek_known(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_result **out)
+{
+	struct peek k = { .r = r };
+	return peek(&k, t, inputs, 0, FOR_HASH, out);
+}
+
+bool memo_result_at_hand(struct memo_runner *r, const struct memo_result *res)
+{
+	MEMO_AUTO_FREE char *path = NULL;
+	/* an External result goes away by itself, and is looked at elsewhere */
+	if (res->kind == MEMO_RESULT_EXTERNAL || memo_store_result_path(r->store, res, &path) < 0)
+		return true;
+	return access(path, F_OK) == 0 || errno != ENOENT;
 }

@@ -19,7 +19,8 @@
 #include <stddef.h>
 
 enum memo_table {
-	MEMO_META, /* "ino", "whole", "alias" NUL raw identity, "active" NUL identity, "code" NUL fingerprint, "counters" NUL task */
+	MEMO_META, /* "ino", "whole", "alias" NUL raw identity, "active" NUL identity, "code" NUL fingerprint, "counters" NUL task,
+		    * "use" NUL identity, "collector" */
 	MEMO_TASKS, /* name NUL version */
 	MEMO_LATEST, /* name */
 	MEMO_INSTANCES, /* identity */

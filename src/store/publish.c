@@ -169,6 +169,7 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 		r = memo_record_describe(record, p->instance);
 	if (r == 0)
 		r = memo_alias_record(record, p->instance, b);
+	(void)json_object_del(record, "collected");
 	if (r == 0)
 		r = memo_json_set(record, "result", memo_result_json(res));
 	if (r == 0)
@@ -247,6 +248,9 @@ int memo_store_publish(struct memo_store *s, const struct memo_publication *p, s
 		       struct memo_err *err)
 {
 	const struct memo_instance *i = p->instance;
+	/* From the look whether the object is there until the record refers to it: it must not be collected between (collect.h). */
+	struct memo_mutex *by_hash = memo_object_lock(s, &p->produced->hash);
+	memo_mutex_lock(by_hash);
 	int r = place(s, p, err);
 	if (r == 0) {
 		struct memo_mutex *by_identity = memo_identity_lock(s, &i->identity);
@@ -257,5 +261,6 @@ int memo_store_publish(struct memo_store *s, const struct memo_publication *p, s
 		memo_mutex_unlock(by_name);
 		memo_mutex_unlock(by_identity);
 	}
+	memo_mutex_unlock(by_hash);
 	return r < 0 ? memo_fail_prefix(err, r, "instance %s/%s/%s", i->task, i->version, i->name) : 0;
 }
