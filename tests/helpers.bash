@@ -45,6 +45,7 @@ place_open() {
 	export D STORE MNT TASKS COUNT
 	export XDG_DATA_HOME=$D/xdg
 	unset MEMOFS_STORE MEMOFS_MOUNT
+	mem config writable "$D" >/dev/null 2>&1 # in the sandbox no task could count itself otherwise
 }
 
 # The process that owns the store: whoever holds its lock file open.

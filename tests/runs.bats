@@ -265,7 +265,6 @@ counts() {
 	{ "memofs": 1, "name": "outside", "version": "1", "output": { "type": "External" }, "env": { "COUNT": "$COUNT", "OUT": "$D/outside" },
 	  "command": ["sh", "-c", "echo x >>\"\$COUNT/outside\"; mkdir -p \"\$OUT\"; echo data >\"\$OUT/data\"; echo \"\$OUT\""] }
 	JSON
-	mem config writable "$D"
 	run -0 mem run checked
 	run -0 mem run outside
 	touch "$COUNT/reject"
@@ -288,7 +287,6 @@ counts() {
 	mount_up
 	run -0 mem run up id=bytes --verify
 	same "damaged" 2 "$(executions up)"
-	mem config writable ""
 }
 
 @test "reflow: the command verify names what is invalid, which is then not served" {

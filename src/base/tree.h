@@ -64,6 +64,11 @@ enum memo_tree_flags {
 /* -EINVAL: something in it is not allowed (named in @err), -E2BIG: a limit, -EAGAIN: a file changed while it
  * was hashed, or an errno of the file system. */
 MEMO_MUST int memo_tree_scan(int dirfd, unsigned flags, struct memo_tree **out, struct memo_err *err);
+/* The same for @who (base/who.h) by permission bits, in a thread that has its own rights: -EACCES where they do not allow all
+ * of it, and for every link. */
+struct memo_who;
+MEMO_MUST int memo_tree_scan_for(int dirfd, unsigned flags, const struct memo_who *who, struct memo_tree **out,
+				 struct memo_err *err);
 /* -EBADMSG: not a listing that memo_tree_text() could have made. */
 MEMO_MUST int memo_tree_parse(const char *text, size_t len, struct memo_tree **out, struct memo_err *err);
 MEMO_MUST int memo_tree_text(const struct memo_tree *t, struct memo_buf *b);

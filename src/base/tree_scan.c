@@ -7,6 +7,7 @@
 #include "io.h"
 #include "scope.h"
 #include "tree_build.h"
+#include "who.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ struct scan {
 	struct memo_tree *t;
 	unsigned flags;
 	dev_t dev; /* of the root */
+	const struct memo_who *who; /* whose permission bits decide; NULL: the kernel alone */
 	struct memo_err *err;
 	struct place above[MEMO_TREE_DEPTH + 1]; /* the directories that we are in, for loops of links */
 };
@@ -191,11 +193,20 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+/* What links lead to outside may be a file of /proc, which says something about this process; and with rights that are not
+ * taken on by the thread, nothing is read that these do not allow. */
+static int check_opened(const struct scan *s, int fd, const struct stat *st, unsigned want)
+{
+	if ((s->flags & MEMO_TREE_FOLLOW) != 0 && st->st_dev != s->dev && memo_who_is_unreal(fd))
+		return -EINVAL;
+	return s->who != NULL ? memo_who_look(s->who, fd, want) : 0;
+}
+
 /* A file that belongs to somebody else: only read. */
 static int hash_file(const struct scan *s, const struct spot *at, struct memo_frozen *out)
 {
 	int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-	if ((s->flags & MEMO_TREE_FOLLOW) == 0)
+	if ((s->flags & MEMO_TREE_FOLLOW) == 0 || s->who != NULL)
 		flags |= O_NOFOLLOW;
 	MEMO_AUTO_FD int fd = openat(at->fd, at->name, flags);
 	struct stat before, after;
@@ -203,7 +214,9 @@ static int hash_file(const struct scan *s, const struct spot *at, struct memo_fr
 		return memo_errno();
 	if (!S_ISREG(before.st_mode))
 		return -EAGAIN;
-	int r = memo_hash_fd(fd, &out->id, &out->size);
+	int r = check_opened(s, fd, &before, 4);
+	if (r == 0)
+		r = memo_hash_fd(fd, &out->id, &out->size);
 	if (r < 0)
 		return r;
 	if (fstat(fd, &after) < 0)
@@ -250,7 +263,7 @@ static int open_inside(const struct scan *s, const struct spot *at, const struct
 		if (r < 0)
 			return r;
 	}
-	if ((s->flags & MEMO_TREE_FOLLOW) == 0)
+	if ((s->flags & MEMO_TREE_FOLLOW) == 0 || s->who != NULL)
 		return memo_io_open_dir(at->fd, at->name, fd_out);
 	int fd = openat(at->fd, at->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -271,6 +284,8 @@ static int add_dir(struct scan *s, const struct spot *at, const struct stat *st,
 	struct stat in;
 	if (r == 0 && fstat(fd, &in) < 0)
 		r = memo_errno();
+	if (r == 0)
+		r = check_opened(s, fd, &in, 5);
 	if (r < 0)
 		return fail_at(s, at, r);
 	if ((s->flags & MEMO_TREE_FREEZE) != 0 && in.st_dev != s->dev)
@@ -292,6 +307,11 @@ static int scan_entry(struct scan *s, const struct spot *at, unsigned depth)
 	struct stat st;
 	if (depth >= MEMO_TREE_DEPTH)
 		return fail_at(s, at, -E2BIG);
+	/* where it leads is a way of its own, which nobody has looked at */
+	if (at->type != DT_REG && at->type != DT_DIR && s->who != NULL) {
+		if (fstatat(at->fd, at->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISLNK(st.st_mode))
+			return fail_at(s, at, -EACCES);
+	}
 	if (at->type == DT_LNK && (s->flags & MEMO_TREE_FOLLOW) == 0)
 		return add_link(s, at, depth);
 	if (at->type == DT_REG && (s->flags & MEMO_TREE_STAT) == 0) {
@@ -340,6 +360,12 @@ static int scan_dir(struct scan *s, int fd, uint32_t dir, unsigned depth)
 
 int memo_tree_scan(int dirfd, unsigned flags, struct memo_tree **out, struct memo_err *err)
 {
+	return memo_tree_scan_for(dirfd, flags, NULL, out, err);
+}
+
+int memo_tree_scan_for(int dirfd, unsigned flags, const struct memo_who *who, struct memo_tree **out,
+		       struct memo_err *err)
+{
 	if ((flags & MEMO_TREE_FREEZE) != 0 && (flags & (MEMO_TREE_FOLLOW | MEMO_TREE_STAT)) != 0)
 		return memo_fail(err, -EINVAL, "a tree cannot be frozen and followed or only looked at");
 	struct stat st;
@@ -347,7 +373,7 @@ int memo_tree_scan(int dirfd, unsigned flags, struct memo_tree **out, struct mem
 		return memo_fail(err, memo_errno(), "the directory cannot be read: %s", memo_strerror(errno));
 	if ((flags & MEMO_TREE_FREEZE) != 0 && (st.st_mode & 0700) != 0700 && fchmod(dirfd, 0700) < 0)
 		return memo_fail(err, memo_errno(), "the directory cannot be frozen: %s", memo_strerror(errno));
-	struct scan s = { .t = memo_tree_build_new(), .flags = flags, .dev = st.st_dev, .err = err };
+	struct scan s = { .t = memo_tree_build_new(), .flags = flags, .dev = st.st_dev, .who = who, .err = err };
 	if (s.t == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory for a tree");
 	s.above[0] = (struct place){ st.st_dev, st.st_ino };

@@ -77,7 +77,8 @@ extern const struct cli_command cli_fingerprint; /* cli_fingerprint.c */
 extern const struct cli_command cli_get; /* cli_get.c */
 extern const struct cli_command cli_run, cli_retry, cli_wait; /* cli_run.c */
 extern const struct cli_command cli_runs, cli_graph; /* cli_runs.c */
-extern const struct cli_command cli_why, cli_stats, cli_verify; /* cli_know.c */
+extern const struct cli_command cli_why, cli_stats; /* cli_know.c */
+extern const struct cli_command cli_verify, cli_fsck; /* cli_check.c */
 
 /* ---- options.c ---- */
 
@@ -106,6 +107,8 @@ void cli_put_line(struct memo_buf *b, const json_t *j);
 int cli_write(const struct memo_buf *b);
 int cli_write_bytes(const char *data, size_t len);
 bool cli_pipe_closed(void);
+/* Something could not be written; the command fails with CLI_TROUBLE, whatever its run() returned. */
+bool cli_output_failed(void);
 /* Bytes of a task's log for @fd: as they are, but without control characters on a terminal. Whole lines are
  * written; @held keeps the rest; with @end that too. */
 void cli_write_log(int fd, struct memo_buf *held, const char *data, size_t len, bool end);

@@ -5,6 +5,7 @@
 #include "base/base64.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/scope.h"
 #include "core/task.h"
 
@@ -345,15 +346,21 @@ static int run_new(struct cli *c)
 	if (s != CLI_DONE)
 		return s;
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	MEMO_AUTO_BUF struct memo_buf word = { 0 };
+	(void)memo_log_word(&word, dir);
+	(void)memo_buf_puts(&b, "made ");
+	cli_put(&b, task);
+	(void)memo_buf_puts(&b, " and ");
+	cli_put(&b, script);
 	(void)memo_buf_printf(
 		&b,
-		"made %s and %s\n\n"
+		"\n\n"
 		"next:\n"
 		"  memofs add %s            registers it\n"
 		"  memofs get %s who=you    runs it and prints the result; the second time from the store\n"
 		"  memofs show %s           says what it is\n"
 		"Then change both files, and add it again.\n",
-		task, script, dir, name, name);
+		memo_buf_str(&word), name, name);
 	return cli_write(&b);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/io.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/scope.h"
 #include "base/sync.h"
 #include "mount.h"
@@ -191,13 +192,15 @@ static int wait_released(const char *place, const char *store)
 static int say_busy(const char *place, const char *store)
 {
 	struct stat st;
+	MEMO_AUTO_BUF struct memo_buf word = { 0 };
+	(void)memo_log_word(&word, place);
 	if (geteuid() != 0 && stat(store, &st) == 0 && st.st_uid != geteuid())
 		cli_say("%s: only who mounted it and root may unmount it", place);
 	else
 		cli_say("%s: is in use: end the programs that use it (fuser -vm %s shows them) and leave the "
 			"directory, "
 			"or detach it at once with memofs umount -l %s",
-			place, place, place);
+			place, memo_buf_str(&word), memo_buf_str(&word));
 	return CLI_TROUBLE;
 }
 

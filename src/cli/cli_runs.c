@@ -164,7 +164,9 @@ static int run_graph(struct cli *c)
 		cli_put_line(&b, o);
 		return cli_write(&b);
 	}
-	return cli_write_bytes(dot, strlen(dot));
+	/* paths and messages stand in it */
+	cli_write_log(1, &b, dot, strlen(dot), true);
+	return CLI_DONE;
 }
 
 const struct cli_command cli_graph = {

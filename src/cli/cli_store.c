@@ -50,13 +50,6 @@ static void put_setting(struct memo_buf *b, const json_t *s)
 	(void)memo_buf_putc(b, '\n');
 }
 
-/* Modes and groups of a mount are what they were when it began: the kernel keeps them. */
-static void say_when(const struct cli *c, const char *key)
-{
-	if (c->client != NULL && (strcmp(key, "mode") == 0 || strcmp(key, "group") == 0))
-		cli_say("setting '%s': holds for the store now, and for its mount when it is mounted again", key);
-}
-
 static int run_config(struct cli *c)
 {
 	const char *key = c->args > 0 ? c->arg[0] : NULL, *value = c->args > 1 ? c->arg[1] : NULL;
@@ -67,8 +60,6 @@ static int run_config(struct cli *c)
 			     NULL, &reply);
 	if (s != CLI_DONE)
 		return s;
-	if (value != NULL)
-		say_when(c, key);
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	size_t i;
 	json_t *set;

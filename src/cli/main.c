@@ -20,6 +20,7 @@ static const struct {
 	{ NULL, &cli_mount },
 	{ NULL, &cli_umount },
 	{ NULL, &cli_config },
+	{ NULL, &cli_fsck },
 	{ "tasks", &cli_new },
 	{ NULL, &cli_check },
 	{ NULL, &cli_add },
@@ -114,6 +115,8 @@ static int run(struct cli *c, char **word, int words)
 	free(c->store);
 	free(c->mount);
 	free(c->cwd);
+	if (cli_output_failed() && s == CLI_DONE)
+		s = CLI_TROUBLE;
 	/* whoever read our output has enough: the end that a shell expects of it */
 	if (cli_pipe_closed()) {
 		(void)signal(SIGPIPE, SIG_DFL);
@@ -155,12 +158,15 @@ static int run_from_mount(struct cli *c, char **word, int words)
 	return run(c, kept, n);
 }
 
+/* A descriptor 0, 1 or 2 that was closed would become a file of the store. An output that was closed cannot be written to:
+ * whoever prints must find out. */
 static void open_stdio(void)
 {
-	/* a descriptor 0, 1 or 2 that was closed would become a file of the store */
-	int fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= 2)
-		fd = dup(fd);
+	int fd;
+	do {
+		bool output = fcntl(1, F_GETFD) < 0;
+		fd = open("/dev/null", output && fcntl(0, F_GETFD) >= 0 ? O_RDONLY : O_RDWR);
+	} while (fd >= 0 && fd <= 2);
 	if (fd > 2)
 		(void)close(fd);
 }

@@ -111,6 +111,12 @@ static void raise_files(void)
 	}
 }
 
+static void alarm_line(void *arg, const char *text)
+{
+	(void)arg;
+	memo_log(MEMO_LOG_ERROR, "%s", text);
+}
+
 static int open_runner(struct daemon *d, struct memo_err *err)
 {
 	MEMO_AUTO_FREE char *worker = NULL;
@@ -123,6 +129,7 @@ static int open_runner(struct daemon *d, struct memo_err *err)
 	notice_lines(d, &notice);
 	if (r < 0)
 		return r;
+	memo_store_set_alarm(d->store, alarm_line, NULL);
 	struct memo_runner_options o = { .store = d->store, .worker = worker, .mountpoint = d->o->mountpoint };
 	return memo_runner_open(&o, &d->runner, err);
 }
@@ -161,9 +168,19 @@ static void resume_runs(const struct daemon *d)
 		memo_log(MEMO_LOG_WARN, "runs cannot be taken up: %s", why.text);
 }
 
+/* What the runner has to say once. */
+static void on_event(void *arg, const struct memo_event *e)
+{
+	(void)arg;
+	if (e->kind == MEMO_EVENT_NOTICE && e->reason != NULL)
+		memo_log(MEMO_LOG_INFO, "%s", e->reason);
+}
+
 static int open_all(struct daemon *d, struct memo_err *err)
 {
 	int r = open_runner(d, err);
+	if (r == 0 && memo_runner_listen(d->runner, on_event, NULL) < 0)
+		r = memo_fail(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = open_filesystem(d, err);
 	if (r == 0)

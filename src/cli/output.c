@@ -1,5 +1,5 @@
 /* Output: everything that a command prints goes through here. Names, messages and logs come from outside, so that none of
- * them may drive the terminal. */
+ * them may drive the terminal. A standard output that cannot be written to is an error of the command, whatever it did. */
 #include "cli.h"
 
 #include "base/io.h"
@@ -15,6 +15,12 @@
 #define LOG_HELD ((size_t)64 << 10)
 
 static bool pipe_closed;
+static bool output_failed;
+
+bool cli_output_failed(void)
+{
+	return output_failed;
+}
 
 bool cli_pipe_closed(void)
 {
@@ -79,10 +85,36 @@ void cli_put_json(struct memo_buf *b, const json_t *j)
 	cli_put(b, text != NULL ? text : "?");
 }
 
+/* The code point of a well-formed character of @n bytes. */
+static unsigned code_point(const unsigned char *s, size_t n)
+{
+	unsigned c = n == 1 ? s[0] : s[0] & (0xffu >> (n + 1));
+	for (size_t i = 1; i < n; i++)
+		c = c << 6 | (s[i] & 0x3fu);
+	return c;
+}
+
+/* What JSON may hold as it is and a terminal must not see stands in strings only, where it can be spelled. */
 void cli_put_line(struct memo_buf *b, const json_t *j)
 {
-	if (memo_json_append(j, b) == 0)
-		(void)memo_buf_putc(b, '\n');
+	MEMO_AUTO_BUF struct memo_buf line = { 0 };
+	if (memo_json_append(j, &line) < 0)
+		return;
+	const char *text = memo_buf_str(&line);
+	size_t start = 0;
+	for (size_t i = 0; i < line.len;) {
+		size_t bad = (unsigned char)text[i] < 0x7f ? 0 : memo_log_harmful(text + i, line.len - i);
+		if (bad == 0) {
+			i++;
+			continue;
+		}
+		(void)memo_buf_append(b, text + start, i - start);
+		(void)memo_buf_printf(b, "\\u%04x", code_point((const unsigned char *)text + i, bad));
+		i += bad;
+		start = i;
+	}
+	(void)memo_buf_append(b, text + start, line.len - start);
+	(void)memo_buf_putc(b, '\n');
 }
 
 int cli_write_bytes(const char *data, size_t len)
@@ -95,7 +127,9 @@ int cli_write_bytes(const char *data, size_t len)
 		return CLI_DONE;
 	}
 	if (r < 0) {
-		cli_say("standard output: %s", memo_strerror(r));
+		if (!output_failed)
+			cli_say("standard output: %s", memo_strerror(r));
+		output_failed = true;
 		return CLI_TROUBLE;
 	}
 	return CLI_DONE;

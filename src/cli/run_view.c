@@ -289,31 +289,6 @@ void cli_view_update(struct cli_view *v, const json_t *status)
 
 /* ---- the summary --------------------------------------------------------------------------------- */
 
-/* As one word of a shell's command line. */
-static void put_word(struct memo_buf *b, const char *text)
-{
-	bool plain = true;
-	for (const char *p = text; *p != '\0'; p++) {
-		bool letter = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9');
-		plain = plain && (letter || strchr("/._-=,%+@:", *p) != NULL);
-	}
-	if (plain) {
-		(void)memo_buf_puts(b, text);
-		return;
-	}
-	(void)memo_buf_putc(b, '\'');
-	for (const char *p = text; *p != '\0';) {
-		size_t n = strcspn(p, "'");
-		(void)memo_log_escape(b, p, n);
-		p += n;
-		if (*p == '\'') {
-			(void)memo_buf_puts(b, "'\\''");
-			p++;
-		}
-	}
-	(void)memo_buf_putc(b, '\'');
-}
-
 static void put_failure(struct cli *c, struct memo_buf *b, const json_t *row)
 {
 	const char *path = memo_json_string(row, "path", "?"), *message = memo_json_string(row, "message", NULL);
@@ -339,7 +314,7 @@ static void put_failure(struct cli *c, struct memo_buf *b, const json_t *row)
 		line += n + (line[n] == '\n');
 	}
 	(void)memo_buf_puts(b, "  memofs log ");
-	put_word(b, path);
+	(void)memo_log_word(b, path);
 	(void)memo_buf_puts(b, " shows more\n");
 }
 

@@ -20,12 +20,17 @@
 #define OUT_ENOUGH ((size_t)256 << 10) /* unsent bytes above which a call is not stepped */
 #define BACKLOG 128
 #define BUSY_MS 5
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
 
 struct conn {
 	struct conn *next;
 	int fd;
+	int pidfd; /* of the peer, -1: the kernel has none */
 	uid_t uid;
 	pid_t pid;
+	struct memo_who *who; /* the peer's rights when it connected; NULL: no limits */
 	uint32_t limit;
 	struct memo_buf in, out;
 	size_t sent;
@@ -92,6 +97,13 @@ static void conn_refuse(struct conn *c, int code, const char *text)
 	c->closing = true;
 }
 
+/* A number that somebody else has by now must not be taken for the peer's. */
+static pid_t peer_pid(const struct conn *c)
+{
+	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
+	return c->pidfd >= 0 && poll(&p, 1, 0) > 0 ? 0 : c->pid;
+}
+
 /* Answers what is complete in c->in, one request at a time. */
 static void conn_begin(struct conn *c)
 {
@@ -114,7 +126,8 @@ static void conn_begin(struct conn *c)
 		if (c->in.len == 0)
 			memo_buf_clear(&c->in); /* a request with code files may have been large */
 		struct memo_asker a = { .uid = c->uid,
-					.pid = c->pid,
+					.who = c->who,
+					.pid = peer_pid(c),
 					.emit = on_emit,
 					.wake = on_wake,
 					.arg = c,
@@ -166,6 +179,9 @@ static void conn_free(struct conn *c)
 	memo_service_end(c->call);
 	memo_handed_clear(&c->handed);
 	(void)close(c->fd);
+	if (c->pidfd >= 0)
+		(void)close(c->pidfd);
+	memo_who_unref(c->who);
 	memo_buf_clear(&c->in);
 	memo_buf_clear(&c->out);
 	free(c);
@@ -182,23 +198,26 @@ static size_t count_of(const struct memo_server *s, uid_t uid)
 static void accept_one(struct memo_server *s)
 {
 	MEMO_AUTO_FD int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct ucred who;
-	socklen_t len = sizeof who;
 	if (fd < 0) {
 		/* no descriptor is left: the listener stays readable, so wait a moment instead of spinning */
 		if (errno == EMFILE || errno == ENFILE)
 			(void)poll(NULL, 0, MEMO_SERVICE_STEP_MS / 10);
 		return;
 	}
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
-		return;
 	struct conn *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return;
-	*c = (struct conn){ .fd = memo_fd_steal(&fd), .uid = who.uid, .pid = who.pid, .server = s };
-	c->limit = who.uid == 0 || who.uid == s->owner || who.uid == geteuid() ? MEMO_FRAME_MAX
-									       : MEMO_FRAME_MAX_OTHER;
-	if (s->count >= MEMO_SERVER_CONNECTIONS || count_of(s, who.uid) >= MEMO_SERVER_PER_UID) {
+	*c = (struct conn){ .pidfd = -1, .server = s };
+	if (memo_who_socket(fd, &c->uid, &c->pid, &c->who) < 0) {
+		free(c);
+		return;
+	}
+	c->fd = memo_fd_steal(&fd);
+	socklen_t len = sizeof c->pidfd;
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &c->pidfd, &len) < 0)
+		c->pidfd = -1; /* an older kernel, or the peer has gone already */
+	c->limit = c->who == NULL || c->uid == s->owner ? MEMO_FRAME_MAX : MEMO_FRAME_MAX_OTHER;
+	if (s->count >= MEMO_SERVER_CONNECTIONS || count_of(s, c->uid) >= MEMO_SERVER_PER_UID) {
 		conn_refuse(c, -EAGAIN,
 			    "the process that serves the store has too many connections; try again later");
 		conn_flush(c);
@@ -288,19 +307,32 @@ static void *serve(void *arg)
 }
 
 /* Whoever may look into the store may connect; what is allowed is decided for each request. */
-static int set_rights(struct memo_server *s, const struct sockaddr_un *a, struct memo_err *err)
+static int set_rights(struct memo_runner *runner, const struct sockaddr_un *a, struct memo_err *err)
 {
 	struct memo_settings set;
-	int r = memo_store_settings(memo_runner_store(s->runner), &set, err);
+	int r = memo_store_settings(memo_runner_store(runner), &set, err);
 	if (r < 0)
 		return r;
 	mode_t mode = 0600 | ((set.mode & 0050) != 0 ? 0060 : 0) | ((set.mode & 0005) != 0 ? 0006 : 0);
 	/* a group that we may not give the socket to leaves it to the owner */
-	if (set.gid != getegid() && lchown(a->sun_path, (uid_t)-1, set.gid) < 0)
+	if (lchown(a->sun_path, (uid_t)-1, set.gid) < 0 && set.gid != getegid())
 		mode &= (mode_t)~0060;
 	if (chmod(a->sun_path, mode) < 0)
 		return memo_fail(err, memo_errno(), "control socket '%s': cannot set its mode", a->sun_path);
 	return 0;
+}
+
+/* A memo_event_fn: who may see the store may have changed. */
+static void on_event(void *arg, const struct memo_event *e)
+{
+	struct memo_server *s = arg;
+	struct sockaddr_un a;
+	MEMO_AUTO_FD int dirfd = -1;
+	if (e->kind != MEMO_EVENT_SETTINGS ||
+	    memo_address_make(memo_store_dir(memo_runner_store(s->runner)), &a, &dirfd, NULL) < 0)
+		return;
+	if (set_rights(s->runner, &a, NULL) < 0)
+		(void)chmod(a.sun_path, 0600); /* requests are checked all the same: see service.c */
 }
 
 static int listen_on(struct memo_server *s, struct memo_err *err)
@@ -319,7 +351,7 @@ static int listen_on(struct memo_server *s, struct memo_err *err)
 		r = memo_errno();
 		return memo_fail(err, r, "store '%s': cannot make the control socket: %s", store, memo_strerror(r));
 	}
-	r = set_rights(s, &a, err);
+	r = set_rights(s->runner, &a, err);
 	if (r < 0)
 		return r;
 	if (listen(s->listener, BACKLOG) < 0)
@@ -362,8 +394,14 @@ int memo_server_start(struct memo_runner *r, struct memo_server **out, struct me
 	if (code == 0)
 		code = listen_on(s, err);
 	if (code == 0) {
+		code = memo_runner_listen(r, on_event, s);
+		if (code < 0)
+			unlink_socket(s);
+	}
+	if (code == 0) {
 		code = memo_thread_start(&s->thread, "memo-control", serve, s);
 		if (code < 0) {
+			memo_runner_unlisten(r, on_event, s);
 			unlink_socket(s);
 			(void)memo_fail(err, code, "control server: cannot start its thread: %s",
 					memo_strerror(code));
@@ -381,6 +419,7 @@ void memo_server_stop(struct memo_server *s)
 {
 	if (s == NULL)
 		return;
+	memo_runner_unlisten(s->runner, on_event, s);
 	unlink_socket(s); /* new commands see that nobody serves, instead of being sent away */
 	atomic_store(&s->stop, true);
 	(void)eventfd_write(s->wake, 1);

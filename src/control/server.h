@@ -1,6 +1,6 @@
 /* Server: the control socket of a store (DIR/control.sock), one thread, no thread per connection.
  *
- * start -> ... -> stop. The peer's uid comes from SO_PEERCRED. At most MEMO_SERVER_CONNECTIONS at a time and
+ * start -> ... -> stop. The peer's user and groups come from SO_PEERCRED and SO_PEERGROUPS. At most MEMO_SERVER_CONNECTIONS at a time and
  * MEMO_SERVER_PER_UID of one user; a connection that sends half a frame is dropped after MEMO_SERVER_FRAME_MS. */
 #ifndef MEMO_CONTROL_SERVER_H
 #define MEMO_CONTROL_SERVER_H

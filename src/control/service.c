@@ -17,9 +17,10 @@
  *	config  [key [value]]                   -> settings:[{key value default meaning}]
  *	why     INSTANCE                        -> path text
  *	tail    INSTANCE lines                  -> path text: the last lines of its stderr
- *	stats                                   -> total:{...} tasks:[{...}] room:{...}
- *	cached                                  ~ {event:"paths"} -> count: all names that have a result
- *	verify  INSTANCE stored                 -> path valid message; stored: of the name's last result, nothing is hashed
+ *	stats                                   -> total:{...} tasks:[{...}] health:{damaged read_errors refused} room:{...}
+ *	verify  INSTANCE                        -> path valid message
+ *	verify-all rate restart                 ~ {event:"verdicts"} {event:"progress"} -> valid invalid unknown before
+ *	fsck    repair quick empty rate         ~ {event:"findings"} {event:"progress"} -> wrong repaired failed left ...
  *	run-new force force_tasks:[] verify keep_going [task] -> run [task version fixed]
  *	run-add run INSTANCE fixed              -> path
  *	        run task:"NAME@VERSION" fixed pairs cwd label dir first lines:[n] rows:[{}] | columns:[] rows:[[text]]
@@ -41,42 +42,72 @@
 
 #include <string.h>
 
-static const struct {
+/* Who may make a request. Owner stands for the store's owner and root, who may make all. The rest is for those who may see the
+ * store at all, by the settings `mode` and `group`. */
+enum right {
+	RIGHT_OWNER, /* it changes the registry, the settings or results */
+	RIGHT_SEE,
+	RIGHT_START, /* may start work: the runner asks for the setting `runners` when it comes to that */
+	RIGHT_RUN, /* the run is his, or the store */
+};
+
+/* Of a request that takes more rights with some of its members: it has none of these. */
+static bool is_dry(const json_t *request)
+{
+	return memo_json_bool(request, "dry", false);
+}
+
+static bool sets_nothing(const json_t *request)
+{
+	return json_object_get(request, "value") == NULL;
+}
+
+static bool forces_nothing(const json_t *request)
+{
+	return !memo_json_bool(request, "force", false) &&
+	       json_array_size(json_object_get(request, "force_tasks")) == 0;
+}
+
+static const struct row {
 	const char *op;
 	memo_handler_fn *fn;
+	enum right right;
+	const char *what; /* "only its owner and root may ..." */
+	bool (*harmless)(const json_t *request); /* true: seeing is enough; NULL: never */
 } table[] = {
-	{ "hello", memo_op_hello },
-	{ "add", memo_op_add },
-	{ "tasks", memo_op_tasks },
-	{ "show", memo_op_show },
-	{ "remove", memo_op_remove },
-	{ "path", memo_op_path },
-	{ "explain", memo_op_explain },
-	{ "state", memo_op_state },
-	{ "get", memo_op_get },
-	{ "log", memo_op_log },
-	{ "cancel", memo_op_cancel },
-	{ "forget", memo_op_forget },
-	{ "pin", memo_op_pin },
-	{ "unpin", memo_op_unpin },
-	{ "gc", memo_op_gc },
-	{ "status", memo_op_status },
-	{ "config", memo_op_config },
-	{ "why", memo_op_why },
-	{ "tail", memo_op_tail },
-	{ "stats", memo_op_stats },
-	{ "cached", memo_op_cached },
-	{ "verify", memo_op_verify },
-	{ "run-new", memo_op_run_new },
-	{ "run-add", memo_op_run_add },
-	{ "run-start", memo_op_run_start },
-	{ "run-stop", memo_op_run_stop },
-	{ "run-cancel", memo_op_run_cancel },
-	{ "run-retry", memo_op_run_retry },
-	{ "run-status", memo_op_run_status },
-	{ "run-list", memo_op_run_list },
-	{ "run-rows", memo_op_run_rows },
-	{ "run-graph", memo_op_run_graph },
+	{ "hello", memo_op_hello, RIGHT_SEE, NULL, NULL },
+	{ "add", memo_op_add, RIGHT_OWNER, "register tasks", is_dry },
+	{ "tasks", memo_op_tasks, RIGHT_SEE, NULL, NULL },
+	{ "show", memo_op_show, RIGHT_SEE, NULL, NULL },
+	{ "remove", memo_op_remove, RIGHT_OWNER, "remove tasks", NULL },
+	{ "path", memo_op_path, RIGHT_SEE, NULL, NULL },
+	{ "explain", memo_op_explain, RIGHT_SEE, NULL, NULL },
+	{ "state", memo_op_state, RIGHT_SEE, NULL, NULL },
+	{ "get", memo_op_get, RIGHT_START, NULL, NULL },
+	{ "log", memo_op_log, RIGHT_SEE, NULL, NULL },
+	{ "cancel", memo_op_cancel, RIGHT_OWNER, "cancel work", NULL },
+	{ "forget", memo_op_forget, RIGHT_OWNER, "forget results", NULL },
+	{ "pin", memo_op_pin, RIGHT_OWNER, "pin results", NULL },
+	{ "unpin", memo_op_unpin, RIGHT_OWNER, "unpin results", NULL },
+	{ "gc", memo_op_gc, RIGHT_OWNER, "collect results", NULL },
+	{ "status", memo_op_status, RIGHT_SEE, NULL, NULL },
+	{ "config", memo_op_config, RIGHT_OWNER, "change its settings", sets_nothing },
+	{ "why", memo_op_why, RIGHT_SEE, NULL, NULL },
+	{ "tail", memo_op_tail, RIGHT_SEE, NULL, NULL },
+	{ "stats", memo_op_stats, RIGHT_SEE, NULL, NULL },
+	{ "verify", memo_op_verify, RIGHT_OWNER, "verify results", NULL },
+	{ "verify-all", memo_op_verify_all, RIGHT_OWNER, "verify results", NULL },
+	{ "fsck", memo_op_fsck, RIGHT_OWNER, "check the store", NULL },
+	{ "run-new", memo_op_run_new, RIGHT_OWNER, "replace results by force", forces_nothing },
+	{ "run-add", memo_op_run_add, RIGHT_RUN, "add to", NULL },
+	{ "run-start", memo_op_run_start, RIGHT_RUN, "start", NULL },
+	{ "run-stop", memo_op_run_stop, RIGHT_RUN, "stop", NULL },
+	{ "run-cancel", memo_op_run_cancel, RIGHT_RUN, "cancel", NULL },
+	{ "run-retry", memo_op_run_retry, RIGHT_RUN, "retry", NULL },
+	{ "run-status", memo_op_run_status, RIGHT_SEE, NULL, NULL },
+	{ "run-list", memo_op_run_list, RIGHT_SEE, NULL, NULL },
+	{ "run-rows", memo_op_run_rows, RIGHT_SEE, NULL, NULL },
+	{ "run-graph", memo_op_run_graph, RIGHT_SEE, NULL, NULL },
 };
 
 int memo_service_status(int code)
@@ -133,7 +164,7 @@ static int conclude(struct memo_service_call *c, int r)
 	return 2;
 }
 
-static int find_handler(const json_t *request, memo_handler_fn **fn_out, struct memo_err *err)
+static int find_row(const json_t *request, const struct row **row_out, struct memo_err *err)
 {
 	const char *op;
 	int r = memo_json_need_string(request, "op", &op, err);
@@ -142,7 +173,7 @@ static int find_handler(const json_t *request, memo_handler_fn **fn_out, struct 
 	struct memo_nearest n = { .word = op };
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		if (strcmp(op, table[i].op) == 0) {
-			*fn_out = table[i].fn;
+			*row_out = &table[i];
 			return 0;
 		}
 		memo_nearest_offer(&n, table[i].op);
@@ -177,13 +208,46 @@ static struct memo_service_call *call_new(struct memo_runner *r, const json_t *r
 	return c;
 }
 
+static int may_see(struct memo_service_call *c)
+{
+	struct memo_settings set;
+	int r = memo_store_settings(c->store, &set, &c->err);
+	if (r < 0)
+		return r;
+	bool in = memo_who_in(c->asker.who, set.gid);
+	if ((set.mode & (in ? 0050 : 0005)) != 0)
+		return 0;
+	return memo_fail(&c->err, -EACCES, "store '%s': you may not see it (memofs config mode, group)",
+			 memo_store_dir(c->store));
+}
+
+static int check_right(struct memo_service_call *c, const struct row *row)
+{
+	if (c->owner)
+		return 0;
+	int r = may_see(c);
+	if (r < 0 || (row->harmless != NULL && row->harmless(c->request)))
+		return r;
+	switch (row->right) {
+	case RIGHT_SEE:
+	case RIGHT_START:
+		return 0;
+	case RIGHT_RUN:
+		return memo_service_run_mine(c, row->what);
+	case RIGHT_OWNER:
+		break;
+	}
+	return memo_fail(&c->err, -EACCES, "store '%s': only its owner and root may %s", memo_store_dir(c->store),
+			 row->what);
+}
+
 void memo_service_begin(struct memo_runner *r, const json_t *request, const struct memo_asker *a,
 			struct memo_service_call **call_out)
 {
 	*call_out = NULL;
 	struct memo_err err = { 0 };
-	memo_handler_fn *fn = NULL;
-	int code = find_handler(request, &fn, &err);
+	const struct row *row = NULL;
+	int code = find_row(request, &row, &err);
 	if (code < 0) {
 		emit_refusal(a, code, 4, err.text);
 		return;
@@ -193,7 +257,9 @@ void memo_service_begin(struct memo_runner *r, const json_t *request, const stru
 		emit_refusal(a, -ENOMEM, 4, "the process that serves the store is out of memory");
 		return;
 	}
-	code = fn(c);
+	code = check_right(c, row);
+	if (code == 0)
+		code = row->fn(c);
 	if (code > 0) {
 		*call_out = c;
 		return;

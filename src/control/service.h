@@ -7,8 +7,8 @@
  * Everything but wake happens in the thread that calls begin and step: emit never runs elsewhere, so the owner of a call
  * needs no lock for what it writes. Calls of different owners run in parallel.
  *
- * Requests and answers are listed in service.c. Rights: @uid is the peer; only the owner of the store and root change
- * anything. */
+ * Requests and answers are listed in service.c, and there stands, in the same table, who may make each of them. Files that a
+ * request names are opened with the rights of whoever makes it (base/who.h). */
 #ifndef MEMO_CONTROL_SERVICE_H
 #define MEMO_CONTROL_SERVICE_H
 
@@ -38,6 +38,7 @@ void memo_handed_clear(struct memo_handed *h);
 
 struct memo_asker {
 	uid_t uid;
+	const struct memo_who *who; /* his rights; borrowed for as long as the call lives. NULL: no limits */
 	pid_t pid; /* 0: no process that could be part of a task */
 	memo_emit_fn *emit;
 	memo_wake_fn *wake;

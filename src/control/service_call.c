@@ -3,6 +3,7 @@
 
 #include "base/base64.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/scope.h"
 #include "core/nearest.h"
 #include "core/path.h"
@@ -29,7 +30,7 @@ void memo_service_unref(struct memo_service_call *c)
 	memo_task_unref(c->task);
 	memo_result_unref(c->result);
 	memo_service_tail_clear(&c->tail);
-	memo_service_scan_free(c->scan);
+	memo_service_check_free(c->check);
 	free(c->inner);
 	free(c->path);
 	memo_mutex_clear(&c->mu);
@@ -54,12 +55,11 @@ void memo_service_event(struct memo_service_call *c, const char *kind, const cha
 		c->asker.emit(c->asker.arg, m, false);
 }
 
-int memo_service_owner(struct memo_service_call *c, const char *what)
+int memo_service_absent(struct memo_service_call *c, const char *what, const char *does)
 {
-	if (c->owner)
-		return 0;
-	return memo_fail(&c->err, -EACCES, "store '%s': only its owner and root may %s", memo_store_dir(c->store),
-			 what);
+	MEMO_AUTO_BUF struct memo_buf word = { 0 };
+	(void)memo_log_word(&word, c->path);
+	return memo_fail(&c->err, -ENOENT, "%s: %s; memofs get %s %s", c->path, what, memo_buf_str(&word), does);
 }
 
 int memo_service_split_task(struct memo_service_call *c, const char *text, char **name_out, char **version_out)

@@ -24,7 +24,7 @@ struct memo_service_call {
 	struct memo_store *store;
 	const json_t *request; /* a reference */
 	struct memo_asker asker;
-	bool owner; /* may change things */
+	bool owner; /* of the store, or root; what others may do says the table in service.c */
 	json_t *answer;
 	struct memo_err err;
 	int status; /* exit status of a refusal, 0: what the errno stands for */
@@ -49,7 +49,7 @@ struct memo_service_call {
 
 	json_t *rows; /* still to be emitted, from @row on */
 	size_t row;
-	struct memo_service_scan *scan; /* of the names in the store, or NULL */
+	struct memo_service_check *check; /* fsck, or verification of everything, or NULL */
 
 	struct memo_mutex mu;
 	/* guarded by mu: written by the runner's answer */
@@ -67,10 +67,10 @@ void memo_service_unref(struct memo_service_call *c);
 /* Sets a member of the answer; takes the reference of @v. */
 MEMO_MUST int memo_service_set(struct memo_service_call *c, const char *key, json_t *v);
 MEMO_MUST int memo_service_nomem(struct memo_service_call *c);
+/* -ENOENT: "PATH: @what; memofs get WORD @does", the path as a word of a shell's command line. */
+int memo_service_absent(struct memo_service_call *c, const char *what, const char *does);
 /* Emits {"event": kind, key: v}; takes the reference. */
 void memo_service_event(struct memo_service_call *c, const char *kind, const char *key, json_t *v);
-/* -EACCES with words unless the asker may change things. */
-MEMO_MUST int memo_service_owner(struct memo_service_call *c, const char *what);
 /* Reads "path", or "task" and "pairs", into task, inputs, inner and path. */
 MEMO_MUST int memo_service_instance(struct memo_service_call *c);
 /* The same for one value, given as text, of input @key of c->task, into the partial inputs: a repeated key is an array and
@@ -89,7 +89,7 @@ int memo_service_unknown(struct memo_service_call *c, const char *key);
 MEMO_MUST int memo_service_work(struct memo_service_call *c, int (*fn)(struct memo_service_call *c));
 /* An answer_fn for demands of a call, whose reference it gives back. */
 memo_answer_fn memo_service_answered;
-void memo_service_scan_free(struct memo_service_scan *s); /* NULL-safe */
+void memo_service_check_free(struct memo_service_check *s); /* NULL-safe */
 /* Splits "NAME[@VERSION]"; free() both; *@version_out NULL when there is none. */
 MEMO_MUST int memo_service_split_task(struct memo_service_call *c, const char *text, char **name_out,
 				      char **version_out);
@@ -108,8 +108,11 @@ memo_handler_fn memo_op_hello, memo_op_status, memo_op_config; /* service_store.
 memo_handler_fn memo_op_run_new, memo_op_run_start, memo_op_run_retry, memo_op_run_stop, memo_op_run_cancel,
 	memo_op_run_status, memo_op_run_list, memo_op_run_rows, memo_op_run_graph; /* service_run.c */
 memo_handler_fn memo_op_run_add; /* service_rows.c */
-memo_handler_fn memo_op_why, memo_op_stats, memo_op_tail, memo_op_cached, memo_op_verify; /* service_know.c */
-/* -EACCES unless the asker owns the store or the run. */
-MEMO_MUST int memo_service_run(struct memo_service_call *c, const char **id_out, const char *what);
+memo_handler_fn memo_op_why, memo_op_stats, memo_op_tail, memo_op_verify; /* service_know.c */
+memo_handler_fn memo_op_fsck, memo_op_verify_all; /* service_check.c */
+/* The request's "run". */
+MEMO_MUST int memo_service_run(struct memo_service_call *c, const char **id_out);
+/* -EACCES with words unless the run is the asker's. */
+MEMO_MUST int memo_service_run_mine(struct memo_service_call *c, const char *what);
 
 #endif

@@ -4,11 +4,13 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/scope.h"
 #include "base/tree.h"
 
 #include <string.h>
 
+#define SHOWN_WORD 400 /* bytes of a path in a command that a message gives */
 #define LOST_TRIES 3 /* executions of one demand whose bytes turn out to be gone */
 #define PROGRESS_SHOWN 64 /* instances told in one event */
 #define PROGRESS_MANY 256 /* above: looked at once a second */
@@ -61,8 +63,8 @@ static int find_inner(struct memo_service_call *c, struct memo_buf *file, const 
 		memo_tree_unref(tree);
 		if (r < 0)
 			return memo_fail(&c->err, -ENOENT,
-					 "%s: there is no '%.300s' in it; memofs get %s -o DIR copies it all",
-					 c->path, c->inner, c->path);
+					 "%s: there is no '%.300s' in it; memofs get -o DIR copies it all", c->path,
+					 c->inner);
 	}
 	(void)memo_buf_printf(file, "/%s", c->inner);
 	struct stat st;
@@ -119,9 +121,11 @@ static int deliver(struct memo_service_call *c)
 		c->result = NULL;
 		return demand(c);
 	}
-	if (r < 0)
+	if (r < 0) {
+		c->status = 4; /* no task failed */
 		return memo_fail(&c->err, r, "%s: its result cannot be read: %s", c->path,
 				 why.code != 0 ? why.text : memo_strerror(r));
+	}
 	return fill_answer(c);
 }
 
@@ -132,7 +136,12 @@ static int failed(struct memo_service_call *c, int code)
 	if (code != -EIO)
 		return code;
 	struct memo_err text = c->err;
-	return memo_fail(&c->err, code, "%.700s; memofs log %.200s shows more", text.text, c->path);
+	MEMO_AUTO_BUF struct memo_buf word = { 0 };
+	(void)memo_log_word(&word, c->path);
+	/* a command that is cut short is none */
+	if (memo_buf_error(&word) < 0 || word.len > SHOWN_WORD)
+		return code;
+	return memo_fail(&c->err, code, "%.600s; memofs log %s shows more", text.text, memo_buf_str(&word));
 }
 
 static int demand(struct memo_service_call *c)
@@ -142,6 +151,7 @@ static int demand(struct memo_service_call *c)
 		.inputs = c->inputs,
 		.flags = MEMO_DEMAND_FRESH,
 		.uid = c->asker.uid,
+		.who = c->asker.who,
 		.tid = c->asker.pid,
 		.answer = memo_service_answered,
 		.arg = c,
@@ -230,6 +240,7 @@ int memo_op_get(struct memo_service_call *c)
 	if (r < 0)
 		return r;
 	c->begun_wall_ns = memo_wall_ns();
+	c->next_ns = memo_now_ns() + MEMO_SERVICE_STEP_MS / 2 * MEMO_NS_PER_MS; /* what is quick need not be told */
 	c->step = get_step;
 	return demand(c);
 }
@@ -255,8 +266,7 @@ static bool in_flight(struct memo_service_call *c, enum memo_state s)
 static int log_end(struct memo_service_call *c, enum memo_state s)
 {
 	if (s == MEMO_STATES && !c->tail.any)
-		return memo_fail(&c->err, -ENOENT, "%s: was never executed; memofs get %s does it", c->path,
-				 c->path);
+		return memo_service_absent(c, "was never executed", "does it");
 	MEMO_AUTO_FREE char *message = NULL;
 	const char *name = strrchr(c->path, '/') + 1;
 	if (s == MEMO_FAILED &&

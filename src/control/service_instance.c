@@ -34,9 +34,7 @@ int memo_op_state(struct memo_service_call *c)
 
 int memo_op_cancel(struct memo_service_call *c)
 {
-	int r = memo_service_owner(c, "cancel work");
-	if (r == 0)
-		r = memo_service_instance(c);
+	int r = memo_service_instance(c);
 	if (r == 0)
 		r = memo_runner_cancel(c->runner, c->task, c->inputs, &c->err);
 	if (r == -ENOENT)
@@ -44,16 +42,19 @@ int memo_op_cancel(struct memo_service_call *c)
 	return r < 0 ? r : answer_path(c);
 }
 
-int memo_op_forget(struct memo_service_call *c)
+/* Looks at input files, as explain does: not in the thread that serves everybody. */
+static int forget(struct memo_service_call *c)
 {
-	int r = memo_service_owner(c, "forget results");
-	if (r == 0)
-		r = memo_service_instance(c);
-	if (r == 0)
-		r = memo_runner_forget(c->runner, c->task, c->inputs, &c->err);
-	if (r == -ENOENT && c->path != NULL)
+	int r = memo_runner_forget(c->runner, c->task, c->inputs, &c->err);
+	if (r == -ENOENT)
 		return memo_fail(&c->err, r, "%s: has no result, there is nothing to forget", c->path);
 	return r < 0 ? r : answer_path(c);
+}
+
+int memo_op_forget(struct memo_service_call *c)
+{
+	int r = memo_service_instance(c);
+	return r < 0 ? r : memo_service_work(c, forget);
 }
 
 static int explain_inputs(struct memo_service_call *c)
@@ -82,7 +83,7 @@ static int explain_state(struct memo_service_call *c)
 		return r;
 	char hex[MEMO_HEX_SIZE];
 	struct memo_result *res = NULL;
-	int peek = memo_runner_peek(c->runner, c->task, c->inputs, &res);
+	int peek = memo_runner_peek(c->runner, c->task, c->inputs, c->asker.who, 0, &res);
 	if (peek == 0) {
 		MEMO_AUTO_JSON json_t *record = NULL;
 		bool pinned = memo_store_record(c->store, &res->identity, &record, NULL) == 0 &&
@@ -97,18 +98,15 @@ static int explain_state(struct memo_service_call *c)
 	}
 	r = memo_service_set(c, "cached", peek == -ENOENT ? json_false() : json_null());
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	if (r < 0 || memo_runner_info(c->runner, c->task, c->inputs, "identity", &b, NULL) < 0)
+	if (r < 0 || memo_runner_info(c->runner, c->task, c->inputs, c->asker.who, "identity", &b, NULL) < 0)
 		return r;
 	while (b.len > 0 && b.data[b.len - 1] == '\n')
 		b.data[--b.len] = '\0';
 	return memo_service_set(c, "last_identity", json_string(memo_buf_str(&b)));
 }
 
-int memo_op_explain(struct memo_service_call *c)
+static int explain(struct memo_service_call *c)
 {
-	int r = memo_service_instance(c);
-	if (r < 0)
-		return r;
 	char latest[MEMO_NAME_MAX + 1] = "";
 	bool is_latest = memo_store_latest(c->store, c->task->name, latest) == 0 &&
 			 strcmp(latest, c->task->version) == 0;
@@ -118,9 +116,14 @@ int memo_op_explain(struct memo_service_call *c)
 						memo_output_text(c->task->output), "cacheable", c->task->cache);
 	if (more == NULL || json_object_update(c->answer, more) < 0)
 		return memo_service_nomem(c);
-	if (c->inner != NULL)
-		r = memo_service_set(c, "inner", json_string(c->inner));
+	int r = c->inner != NULL ? memo_service_set(c, "inner", json_string(c->inner)) : 0;
 	if (r == 0)
 		r = explain_inputs(c);
 	return r < 0 ? r : explain_state(c);
+}
+
+int memo_op_explain(struct memo_service_call *c)
+{
+	int r = memo_service_instance(c);
+	return r < 0 ? r : memo_service_work(c, explain);
 }

@@ -1,4 +1,4 @@
-/* Requests about what is known of results: why, tail, stats, cached, verify. What reads much or runs a command does so in a
+/* Requests about what is known of results: why, tail, stats, verify. What reads much or runs a command does so in a
  * thread of its own. */
 #include "service_call.h"
 
@@ -11,12 +11,11 @@
 
 #define TAIL_BYTES 8192
 #define TAIL_LINES 1000
-#define SCAN_STEP 1000 /* names in one event */
 
 static int why(struct memo_service_call *c)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	int r = memo_runner_why(c->runner, c->task, c->inputs, &b, &c->err);
+	int r = memo_runner_why(c->runner, c->task, c->inputs, c->asker.who, &b, &c->err);
 	if (r < 0)
 		return r;
 	json_t *text = json_string(memo_buf_str(&b));
@@ -46,6 +45,7 @@ static int stats(struct memo_service_call *c)
 {
 	MEMO_AUTO_JSON json_t *all = NULL;
 	MEMO_AUTO_JSON json_t *room = NULL;
+	struct memo_health h;
 	int r = memo_runner_stats(c->runner, &all, &c->err);
 	if (r == 0)
 		r = memo_runner_room(c->runner, &room, &c->err);
@@ -55,7 +55,14 @@ static int stats(struct memo_service_call *c)
 	if (r == 0 &&
 	    memo_json_set(room, "bytes", json_incref(json_object_get(json_object_get(all, "total"), "bytes"))) < 0)
 		r = memo_service_nomem(c);
-	return r < 0 ? r : memo_service_set(c, "room", json_incref(room));
+	if (r == 0)
+		r = memo_service_set(c, "room", json_incref(room));
+	if (r < 0)
+		return r;
+	memo_store_health(c->store, &h);
+	return memo_service_set(c, "health",
+				json_pack("{s:I, s:I, s:I}", "damaged", (json_int_t)h.damaged, "read_errors",
+					  (json_int_t)h.read_errors, "refused", (json_int_t)h.refused));
 }
 
 int memo_op_stats(struct memo_service_call *c)
@@ -108,84 +115,6 @@ int memo_op_tail(struct memo_service_call *c)
 	return r < 0 ? r : memo_service_set(c, "path", json_string(c->path));
 }
 
-/* ---- cached: a walk over all names ------------------------------------------------------------- */
-
-struct memo_service_scan {
-	struct memo_task **task;
-	size_t tasks, at;
-	struct memo_name_iter *names; /* of task[at]; NULL: to be opened */
-	uint64_t count;
-};
-
-void memo_service_scan_free(struct memo_service_scan *s)
-{
-	if (s == NULL)
-		return;
-	memo_name_iter_free(s->names);
-	memo_store_tasks_free(s->task, s->tasks);
-	free(s);
-}
-
-/* Some names of the task at hand into @paths. 0: it has no more. */
-static int scan_some(struct memo_service_call *c, json_t *paths)
-{
-	struct memo_service_scan *s = c->scan;
-	const struct memo_task *t = s->task[s->at];
-	if (s->names == NULL) {
-		int r = memo_store_names(c->store, t->name, t->version, &s->names);
-		if (r < 0)
-			return r;
-	}
-	for (int i = 0; i < SCAN_STEP; i++) {
-		struct memo_named n;
-		int r = memo_name_iter_next(s->names, &n);
-		if (r == -ENOENT)
-			return 0;
-		if (r < 0)
-			return r;
-		if (n.state != MEMO_SUCCESS || !n.known)
-			continue;
-		s->count++;
-		r = memo_json_push(paths, json_sprintf("/tasks/%s/%s/%s", t->name, t->version, n.name));
-		if (r < 0)
-			return r;
-	}
-	return 1;
-}
-
-static int scan_step(struct memo_service_call *c)
-{
-	struct memo_service_scan *s = c->scan;
-	if (s->at == s->tasks)
-		return memo_service_set(c, "count", json_integer((json_int_t)s->count));
-	json_t *paths = json_array();
-	int r = paths == NULL ? -ENOMEM : scan_some(c, paths);
-	if (r < 0) {
-		json_decref(paths);
-		return memo_fail(&c->err, r, "the names in the store cannot be read: %s", memo_strerror(r));
-	}
-	if (r == 0) {
-		memo_name_iter_free(s->names);
-		s->names = NULL;
-		s->at++;
-	}
-	memo_service_event(c, "paths", "paths", paths);
-	return 2;
-}
-
-int memo_op_cached(struct memo_service_call *c)
-{
-	c->scan = calloc(1, sizeof *c->scan);
-	if (c->scan == NULL)
-		return memo_service_nomem(c);
-	int r = memo_store_tasks(c->store, &c->scan->task, &c->scan->tasks);
-	if (r < 0)
-		return memo_fail(&c->err, r, "store '%s': the registry cannot be read: %s",
-				 memo_store_dir(c->store), memo_strerror(r));
-	c->step = scan_step;
-	return 1;
-}
-
 /* ---- verify ------------------------------------------------------------------------------------ */
 
 /* What is invalid must not be served: the next demand executes it. */
@@ -211,8 +140,7 @@ static int verify(struct memo_service_call *c)
 static int no_result(struct memo_service_call *c)
 {
 	c->err.code = 0;
-	return memo_fail(&c->err, -ENOENT, "%s: has no result that could be verified; memofs get %s makes it",
-			 c->path, c->path);
+	return memo_service_absent(c, "has no result that could be verified", "makes it");
 }
 
 static int verify_step(struct memo_service_call *c)
@@ -240,6 +168,7 @@ static int verify_hit(struct memo_service_call *c)
 		.inputs = c->inputs,
 		.flags = MEMO_DEMAND_PEEK,
 		.uid = c->asker.uid,
+		.who = c->asker.who,
 		.answer = memo_service_answered,
 		.arg = c,
 	};
@@ -259,25 +188,8 @@ static int verify_hit(struct memo_service_call *c)
 	return r < 0 ? r : memo_service_work(c, verify);
 }
 
-/* The result that the name had last, whatever became of its input files. */
-static int verify_stored(struct memo_service_call *c)
-{
-	struct memo_named n;
-	const char *name = strrchr(c->path, '/') + 1;
-	int r = memo_store_named(c->store, c->task->name, c->task->version, name, &n, &c->err);
-	if (r == 0)
-		r = n.known ? memo_store_lookup(c->store, &n.identity, &c->result, &c->err) : -ENOENT;
-	if (r == -ENOENT)
-		return no_result(c);
-	return r < 0 ? r : memo_service_work(c, verify);
-}
-
 int memo_op_verify(struct memo_service_call *c)
 {
-	int r = memo_service_owner(c, "verify results");
-	if (r == 0)
-		r = memo_service_instance(c);
-	if (r < 0)
-		return r;
-	return memo_json_bool(c->request, "stored", false) ? verify_stored(c) : verify_hit(c);
+	int r = memo_service_instance(c);
+	return r < 0 ? r : verify_hit(c);
 }

@@ -32,9 +32,7 @@ void memo_service_hand(struct memo_service_call *c)
 
 static int pin(struct memo_service_call *c, bool pinned)
 {
-	int r = memo_service_owner(c, pinned ? "pin results" : "unpin results");
-	if (r == 0)
-		r = memo_service_instance(c);
+	int r = memo_service_instance(c);
 	if (r < 0)
 		return r;
 	r = memo_runner_pin(c->runner, c->task, c->inputs, pinned, &c->err);
@@ -120,13 +118,10 @@ static int gc_step(struct memo_service_call *c)
 
 int memo_op_gc(struct memo_service_call *c)
 {
-	int r = memo_service_owner(c, "collect results");
-	if (r < 0)
-		return r;
 	c->rows = json_array();
 	if (c->rows == NULL)
 		return memo_service_nomem(c);
-	r = memo_service_work(c, gc);
+	int r = memo_service_work(c, gc);
 	if (r < 0)
 		return r;
 	if (r == 0) { /* it has no thread of its own, and is done */

@@ -8,7 +8,6 @@
 #include "base/scope.h"
 #include "runner/run.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #define ROWS_AT_ONCE 10000
@@ -33,22 +32,20 @@ static int in_column(struct memo_service_call *c, const char *key, int code)
 	return memo_fail_prefix(&c->err, code, "column '%.80s'", key);
 }
 
-/* Our own mount is asked for no more than a look-up, because that never waits. */
+/* With the rights of whoever asks, who is told no more than he could see himself. */
 static int look_for(struct memo_service_call *c, const struct memo_input *in, const char *path)
 {
-	struct statx st;
+	bool directory = in->type.kind == MEMO_DIRECTORY;
 	if (strncmp(path, "/tasks/", 7) == 0)
 		return 0;
-	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &st) < 0) {
-		int r = memo_errno();
-		return r == -ENOENT || r == -ENOTDIR ? memo_fail(&c->err, -EINVAL, "'%s' does not exist", path) : 0;
-	}
-	if (S_ISDIR(st.stx_mode) != (in->type.kind == MEMO_DIRECTORY))
-		return memo_fail(&c->err, -EINVAL,
-				 S_ISDIR(st.stx_mode) ? "'%s' is a directory, a file is wanted"
-						      : "'%s' is not a directory",
-				 path);
-	return 0;
+	int r = memo_store_may_read(c->store, path, directory, c->asker.who, &c->err);
+	if (r == -ENOENT || (r == -ENOTDIR && !directory))
+		return memo_fail(&c->err, -EINVAL, "'%s' does not exist", path);
+	/* what else is wrong with it is told when it is demanded: it may be put right until then */
+	if (r != -EISDIR && r != -ENOTDIR)
+		return 0;
+	return memo_fail(&c->err, -EINVAL,
+			 directory ? "'%s' is not a directory" : "'%s' is a directory, a file is wanted", path);
 }
 
 static bool is_place(const struct memo_input *in)
@@ -284,6 +281,6 @@ static int one(struct memo_service_call *c)
 int memo_op_run_add(struct memo_service_call *c)
 {
 	const char *id;
-	int r = memo_service_run(c, &id, "add to");
+	int r = memo_service_run(c, &id);
 	return r < 0 ? r : memo_service_work(c, one);
 }

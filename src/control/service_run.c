@@ -12,19 +12,24 @@
 #define ROWS_LOOKED 20000 /* by one request that wants certain outcomes only */
 #define NO_CHANGES ((uint64_t)INT64_MAX)
 
-int memo_service_run(struct memo_service_call *c, const char **id_out, const char *what)
+int memo_service_run(struct memo_service_call *c, const char **id_out)
 {
+	return memo_json_need_string(c->request, "run", id_out, &c->err);
+}
+
+int memo_service_run_mine(struct memo_service_call *c, const char *what)
+{
+	const char *id;
 	MEMO_AUTO_JSON json_t *status = NULL;
-	int r = memo_json_need_string(c->request, "run", id_out, &c->err);
-	if (r < 0 || what == NULL || c->owner)
-		return r;
-	r = memo_run_status(c->runner, *id_out, NO_CHANGES, &status, &c->err);
+	int r = memo_service_run(c, &id);
+	if (r == 0)
+		r = memo_run_status(c->runner, id, NO_CHANGES, &status, &c->err);
 	if (r < 0)
 		return r;
 	if (memo_json_int(status, "uid", -1) != (int64_t)c->asker.uid)
 		return memo_fail(&c->err, -EACCES,
-				 "run '%s' is another user's; only he, the store's owner and root may %s it",
-				 *id_out, what);
+				 "run '%s' is another user's; only he, the store's owner and root may %s it", id,
+				 what);
 	return 0;
 }
 
@@ -55,6 +60,7 @@ int memo_op_run_new(struct memo_service_call *c)
 		.verify = memo_json_bool(c->request, "verify", false),
 		.keep_going = memo_json_bool(c->request, "keep_going", false),
 		.uid = c->asker.uid,
+		.who = c->asker.who,
 	};
 	if (o.force_tasks > MEMO_RUN_FORCE_TASKS)
 		return memo_fail(&c->err, -EINVAL, "--force-task: at most %d tasks can be named",
@@ -65,9 +71,7 @@ int memo_op_run_new(struct memo_service_call *c)
 			return memo_fail(&c->err, -EINVAL, "--force-task: '%.80s' is not a task's name",
 					 name[i] != NULL ? name[i] : "");
 	}
-	int r = o.force || o.force_tasks > 0 ? memo_service_owner(c, "replace results by force") : 0;
-	if (r == 0 && task != NULL)
-		r = settle_task(c, task);
+	int r = task != NULL ? settle_task(c, task) : 0;
 	if (r == 0)
 		r = memo_run_new(c->runner, &o, id, &c->err);
 	return r < 0 ? r : memo_service_set(c, "run", json_string(id));
@@ -76,21 +80,21 @@ int memo_op_run_new(struct memo_service_call *c)
 int memo_op_run_start(struct memo_service_call *c)
 {
 	const char *id;
-	int r = memo_service_run(c, &id, "start");
+	int r = memo_service_run(c, &id);
 	return r < 0 ? r : memo_run_start(c->runner, id, &c->err);
 }
 
 int memo_op_run_stop(struct memo_service_call *c)
 {
 	const char *id;
-	int r = memo_service_run(c, &id, "stop");
+	int r = memo_service_run(c, &id);
 	return r < 0 ? r : memo_run_stop(c->runner, id, &c->err);
 }
 
 int memo_op_run_cancel(struct memo_service_call *c)
 {
 	const char *id;
-	int r = memo_service_run(c, &id, "cancel");
+	int r = memo_service_run(c, &id);
 	return r < 0 ? r : memo_run_cancel(c->runner, id, &c->err);
 }
 
@@ -103,14 +107,15 @@ static int retry(struct memo_service_call *c)
 		return memo_fail(&c->err, -EINVAL, "--task: '%.80s' is not a task's name; memofs tasks lists them",
 				 task);
 	int r = memo_run_retry(c->runner, memo_json_string(c->request, "run", ""), task,
-			       memo_json_bool(c->request, "verify", true), c->asker.uid, &count, &c->err);
+			       memo_json_bool(c->request, "verify", true), c->asker.uid, c->asker.who, &count,
+			       &c->err);
 	return r < 0 ? r : memo_service_set(c, "count", json_integer((json_int_t)count));
 }
 
 int memo_op_run_retry(struct memo_service_call *c)
 {
 	const char *id;
-	int r = memo_service_run(c, &id, "retry");
+	int r = memo_service_run(c, &id);
 	return r < 0 ? r : memo_service_work(c, retry);
 }
 
@@ -118,7 +123,7 @@ int memo_op_run_status(struct memo_service_call *c)
 {
 	const char *id;
 	json_t *status = NULL;
-	int r = memo_service_run(c, &id, NULL);
+	int r = memo_service_run(c, &id);
 	int64_t since = memo_json_int(c->request, "since", 0);
 	if (r == 0)
 		r = memo_run_status(c->runner, id, since > 0 ? (uint64_t)since : 0, &status, &c->err);
@@ -197,7 +202,7 @@ static int rows(struct memo_service_call *c)
 int memo_op_run_rows(struct memo_service_call *c)
 {
 	const char *id;
-	int r = memo_service_run(c, &id, NULL);
+	int r = memo_service_run(c, &id);
 	return r < 0 ? r : memo_service_work(c, rows);
 }
 
@@ -211,6 +216,6 @@ static int graph(struct memo_service_call *c)
 int memo_op_run_graph(struct memo_service_call *c)
 {
 	const char *id;
-	int r = memo_service_run(c, &id, NULL);
+	int r = memo_service_run(c, &id);
 	return r < 0 ? r : memo_service_work(c, graph);
 }

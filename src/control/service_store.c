@@ -36,9 +36,9 @@ int memo_op_config(struct memo_service_call *c)
 	const char *value = memo_json_string(c->request, "value", NULL);
 	int r = 0;
 	if (key != NULL && value != NULL) {
-		r = memo_service_owner(c, "change its settings");
+		r = memo_store_config_set(c->store, key, value, &c->err);
 		if (r == 0)
-			r = memo_store_config_set(c->store, key, value, &c->err);
+			memo_runner_settings_changed(c->runner);
 		if (r == 0 && strcmp(key, "max_size") == 0)
 			memo_runner_retain(c->runner);
 	} else if (key != NULL) {

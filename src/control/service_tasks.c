@@ -302,15 +302,11 @@ static int add_batch(struct memo_service_call *c, struct batch *b, json_t *warni
 
 int memo_op_add(struct memo_service_call *c)
 {
-	bool dry = memo_json_bool(c->request, "dry", false);
-	int r = dry ? 0 : memo_service_owner(c, "register tasks");
-	if (r < 0)
-		return r;
 	MEMO_AUTO_JSON json_t *warnings = json_array();
 	if (warnings == NULL)
 		return memo_service_nomem(c);
 	struct batch b = { 0 };
-	r = add_batch(c, &b, warnings);
+	int r = add_batch(c, &b, warnings);
 	batch_clear(&b);
 	return r < 0 ? r : memo_service_set(c, "warnings", json_incref(warnings));
 }
@@ -409,9 +405,7 @@ int memo_op_remove(struct memo_service_call *c)
 {
 	MEMO_AUTO_FREE char *name = NULL;
 	MEMO_AUTO_FREE char *version = NULL;
-	int r = memo_service_owner(c, "remove tasks");
-	if (r == 0)
-		r = wanted(c, &name, &version);
+	int r = wanted(c, &name, &version);
 	if (r == 0 && version != NULL && strcmp(version, "latest") == 0) {
 		char latest[MEMO_NAME_MAX + 1] = "";
 		r = memo_store_latest(c->store, name, latest);

@@ -53,6 +53,16 @@ struct memo_job_input {
 	struct memo_id id; /* content (file) or tree (directory) */
 };
 
+/* The setting `sandbox` (CONTRACT section 6), and what else decides how far a task may reach. */
+enum memo_sandbox_mode { MEMO_SANDBOX_OFF, MEMO_SANDBOX_AUTO, MEMO_SANDBOX_ON };
+
+struct memo_job_sandbox {
+	enum memo_sandbox_mode mode;
+	char *readable, *writable; /* the settings: directories separated by ':'; NULL: none */
+	char *mount; /* the store's mount, which tasks may read; NULL: none */
+	char *control; /* the store's control socket, which they may not use; NULL: none */
+};
+
 struct memo_job {
 	char identity[MEMO_HEX_SIZE];
 	int64_t attempt;
@@ -65,8 +75,10 @@ struct memo_job {
 	enum memo_output_type output;
 	char *output_path; /* relative to work/; NULL: stdout */
 	int64_t time_ms; /* 0: none */
-	uint64_t memory_bytes; /* 0: none */
+	uint64_t memory_bytes; /* requirements.memory; 0: none */
+	uint64_t memory_limit_bytes; /* what its processes may use together; 0: no limit */
 	bool network;
+	struct memo_job_sandbox sandbox;
 };
 
 enum memo_exit_status {
@@ -103,6 +115,7 @@ struct memo_exit {
 	int64_t started_ns, ended_ns; /* wall clock, for people */
 	char *host;
 	char *isolation; /* how the process tree is held: "pidns" or "subreaper" */
+	json_t *sandbox; /* what was reached, an object of texts for people and origin.json; NULL: nothing is known */
 	struct memo_produced produced; /* with SUCCESS */
 };
 
@@ -120,5 +133,8 @@ MEMO_MUST int memo_attempt_exec_hash(const struct memo_id *blob, struct memo_id 
 MEMO_MUST int memo_attempt_external_hash(const char *path, const struct memo_id *tree, struct memo_id *hash_out);
 
 const char *memo_exit_text(enum memo_exit_status s); /* "success", "failed" ... */
+const char *memo_sandbox_text(enum memo_sandbox_mode m); /* "off", "auto", "on" */
+/* -EINVAL. */
+MEMO_MUST int memo_sandbox_parse(const char *text, enum memo_sandbox_mode *out);
 
 #endif

@@ -5,16 +5,22 @@
 #include <string.h>
 
 #define ATTEMPTS 2 /* executions within one OPEN because bytes were gone */
+#define CACHED_BIT (UINT64_C(1) << 61)
+#define OBJECTS_BIT (UINT64_C(1) << 62)
 
 struct memo_node *memo_call_owner(struct memo_node *n)
 {
 	return n->kind == MEMO_NODE_ENTRY ? n->root : n;
 }
 
+/* Each view has a node of its own: an OPEN tells nothing but the node, and only one through /tasks may start work when the bytes
+ * turn out to be gone. Of a file the others are the result's id with a high bit, which no id that was given out has. */
 uint64_t memo_call_result_ino(enum memo_view view, const struct memo_result *r)
 {
-	if (r->kind != MEMO_RESULT_DIRECTORY || view == MEMO_VIEW_TASKS)
+	if (view == MEMO_VIEW_TASKS)
 		return r->ino;
+	if (r->kind != MEMO_RESULT_DIRECTORY)
+		return r->ino | (view == MEMO_VIEW_CACHED ? CACHED_BIT : OBJECTS_BIT);
 	return r->inner + (view == MEMO_VIEW_CACHED ? 1 : 2) * r->entries;
 }
 
@@ -58,6 +64,8 @@ void memo_call_observe(struct memo_fs *fs, const struct memo_node *n, pid_t tid)
 	char path[MEMO_KEY_BYTES];
 	if (r == NULL || o == NULL || tid <= 0 || !atomic_load(&n->demandable))
 		return;
+	if (atomic_load(&n->guarded) && !n->once)
+		return; /* under the name that it was demanded by, when it was: park.c */
 	int len = snprintf(path, sizeof path, "/tasks/%s/%s/%s", o->task->name, o->task->version, o->component);
 	if (len > 0 && (size_t)len < sizeof path)
 		memo_runner_observe(fs->runner, tid, path, &r->hash, NULL);
@@ -169,24 +177,64 @@ void memo_call_serve(struct memo_fs *fs, const struct memo_call *c, struct memo_
 	memo_call_end(fs, c, -EIO);
 }
 
+/* The name means other bytes than those of the node that it led to: the kernel looks it up again. */
+static bool moved_on(const struct memo_call *c, const struct memo_result *res)
+{
+	const struct memo_node *owner = memo_call_owner(c->node);
+	const struct memo_result *have = atomic_load(&owner->result);
+	return c->op != MEMO_CALL_READLINK && c->attempt == 0 && atomic_load(&owner->guarded) && have != NULL &&
+	       res != NULL && !memo_id_equal(&have->hash, &res->hash);
+}
+
 void memo_call_resume(struct memo_fs *fs, const struct memo_call *c, int code, struct memo_result *res)
 {
-	if (code < 0)
+	struct memo_node *owner = memo_call_owner(c->node);
+	if (code == 0 && moved_on(c, res))
+		code = -ESTALE;
+	if (code < 0) {
 		memo_call_end(fs, c, code);
-	else
-		memo_call_serve(fs, c, res);
+		return;
+	}
+	if (atomic_load(&owner->guarded))
+		memo_node_let_in(&fs->nodes, owner, c->uid);
+	memo_call_serve(fs, c, res);
+}
+
+static unsigned peek_flag(enum memo_view view)
+{
+	return view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : 0;
+}
+
+/* A guarded node that has its result (node.h). */
+static void start_guarded(struct memo_fs *fs, const struct memo_call *c, struct memo_node *n)
+{
+	struct memo_origin *led = NULL;
+	enum memo_view view = n->view;
+	bool looked = memo_nodes_look_take(&fs->nodes, c->tid, n->ino, &view, &led);
+	const struct memo_origin *o = looked ? led : atomic_load(&n->origin);
+	bool link = c->op == MEMO_CALL_READLINK;
+	if (o != NULL && (looked || link || !memo_node_was_let_in(&fs->nodes, n, c->uid))) {
+		memo_park_demand(fs, c, o, NULL, peek_flag(view) | (link ? MEMO_DEMAND_CHECK : 0u));
+	} else {
+		memo_node_let_in(&fs->nodes, n, c->uid);
+		memo_call_serve(fs, c, NULL);
+	}
+	memo_origin_free(led);
 }
 
 void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
 {
 	struct memo_node *owner = memo_call_owner(c->node);
 	const struct memo_origin *o = atomic_load(&owner->origin);
+	if (atomic_load(&owner->result) != NULL && atomic_load(&owner->guarded) && owner == c->node) {
+		start_guarded(fs, c, owner);
+		return;
+	}
 	if (atomic_load(&owner->result) != NULL) {
 		/* That an external path is still there cannot be told from what the kernel holds; a pool thread looks. */
-		if (c->op == MEMO_CALL_READLINK && o != NULL && !owner->once && atomic_load(&owner->demandable))
-			memo_park_demand(fs, c, o, NULL,
-					 MEMO_DEMAND_CHECK |
-						 (owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : 0u));
+		if (c->op == MEMO_CALL_READLINK && o != NULL && !owner->once &&
+		    (owner->view == MEMO_VIEW_CACHED || atomic_load(&owner->demandable)))
+			memo_park_demand(fs, c, o, NULL, MEMO_DEMAND_CHECK | peek_flag(owner->view));
 		else
 			memo_call_serve(fs, c, NULL);
 		return;
@@ -196,6 +244,6 @@ void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
 		return;
 	}
 	memo_node_asked(&fs->nodes, owner);
-	unsigned flags = owner->view == MEMO_VIEW_CACHED ? MEMO_DEMAND_PEEK : owner->once ? MEMO_DEMAND_FRESH : 0;
+	unsigned flags = owner->once ? MEMO_DEMAND_FRESH : peek_flag(owner->view);
 	memo_park_demand(fs, c, o, owner, flags);
 }

@@ -3,7 +3,8 @@
  * Small directories are lists made when they are opened. The names of a version, the objects and the instances of a run are
  * streamed from the store: the cookie counts entries on this handle; another offset than the one that was reached begins anew and skips.
  * Only finished results are listed in /tasks and /cached, and of those whose meaning can change only what a peek, which
- * starts nothing, still finds: what a crawler sees, it can read without starting work. */
+ * starts nothing, still finds: what a crawler sees, it can read without starting work, and without being refused for an input
+ * file that only others may read. */
 #include "private.h"
 
 #include <stdlib.h>
@@ -23,6 +24,7 @@ struct memo_dir {
 	uint64_t inner;
 	enum memo_view view; /* NAMES */
 	struct memo_task *task;
+	struct memo_who *who; /* NAMES: who opened it; NULL: no limits */
 	struct memo_name_iter *names;
 	struct memo_id hash; /* HASHES: the last one given */
 	struct memo_runs_walk *walk; /* RUN */
@@ -65,6 +67,7 @@ void memo_dir_close(struct memo_fs *fs, struct memo_dir *d)
 		memo_store_release(fs->store, memo_tree_id(d->tree));
 	memo_tree_unref(d->tree);
 	memo_task_unref(d->task);
+	memo_who_unref(d->who);
 	memo_name_iter_free(d->names);
 	memo_view_runs_free(d->walk);
 	memo_mutex_clear(&d->mu);
@@ -102,7 +105,7 @@ static int open_list(struct memo_fs *fs, struct memo_node *n, struct memo_dir *d
 									  : memo_view_top_list(fs, n, d);
 }
 
-int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out)
+int memo_dir_open(struct memo_fs *fs, struct memo_node *n, const struct memo_who *who, struct memo_dir **out)
 {
 	enum dir_kind kind = DIR_LIST;
 	if (n->kind == MEMO_NODE_VERSION && n->view != MEMO_VIEW_START)
@@ -115,6 +118,7 @@ int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out
 	if (d == NULL)
 		return -ENOMEM;
 	d->view = n->view;
+	d->who = memo_who_ref(who);
 	int r = 0;
 	if (kind == DIR_LIST)
 		r = open_list(fs, n, d);
@@ -168,7 +172,7 @@ static int finished(struct memo_fs *fs, const struct memo_dir *d, const struct m
 	if (code < 0)
 		return code;
 	struct memo_result *r = NULL;
-	code = memo_runner_peek(fs->runner, t, inputs, &r);
+	code = memo_runner_peek(fs->runner, t, inputs, d->who, 0, &r);
 	memo_task_unref(t);
 	json_decref(inputs);
 	if (code < 0)

@@ -1,19 +1,19 @@
-/* Filesystem: the session's life. The loop is our own: each thread waits for the device and for the stop event, and reads
- * without blocking, so that stop works also while clients hold files of a detached mount open. */
+/* Filesystem: the session's life. The loop is our own, so that stop works also while clients hold files of a detached mount
+ * open: then nothing but a signal ends a read of the device. */
 #include "private.h"
 
 #include "base/scope.h"
 #include "mount.h"
 
-#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define FS_WAKE (SIGRTMIN + 1) /* no other part of the program uses real-time signals */
+#define FS_WAKE_NS MEMO_NS_PER_MS /* between two tries to end a thread's read */
 #define STALE_MOUNTS 16 /* dead ones on top of each other that are cleared away */
 
 void memo_fs_inited(struct memo_fs *fs)
@@ -38,47 +38,57 @@ static void connection_gone(struct memo_fs *fs)
 		fs->ended(fs->arg);
 }
 
-/* Reads until nothing is there. false: the end. */
-static bool drain(struct memo_fs *fs, struct fuse_buf *buf)
-{
-	for (;;) {
-		int r = fuse_session_receive_buf(fs->session, buf);
-		if (r == -EAGAIN)
-			return true;
-		if (r == -EINTR)
-			continue;
-		if (r <= 0) {
-			connection_gone(fs);
-			return false;
-		}
-		fuse_session_process_buf(fs->session, buf);
-	}
-}
-
+/* Each thread sleeps in read(2) on the device: with a poll in front every request would cost two more system calls. The wake
+ * signal, which only these threads take, ends the read; it may come too early, so stop_threads() repeats it. */
 static void *loop(void *arg)
 {
 	struct memo_fs *fs = arg;
 	struct fuse_buf buf = { 0 };
-	MEMO_AUTO_FD int ep = epoll_create1(EPOLL_CLOEXEC);
-	/* A request wakes one thread, the stop event all. */
-	struct epoll_event device = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.fd = fs->fd };
-	struct epoll_event stop = { .events = EPOLLIN, .data.fd = fs->stop_fd };
-	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fs->fd, &device) != 0 ||
-	    epoll_ctl(ep, EPOLL_CTL_ADD, fs->stop_fd, &stop) != 0) {
+	sigset_t wake;
+	(void)sigemptyset(&wake);
+	(void)sigaddset(&wake, FS_WAKE);
+	(void)pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
+	while (!atomic_load(&fs->stop)) {
+		int r = fuse_session_receive_buf(fs->session, &buf);
+		if (r > 0)
+			fuse_session_process_buf(fs->session, &buf);
+		else if (r != -EINTR && r != -EAGAIN)
+			break;
+	}
+	if (!atomic_load(&fs->stop))
 		connection_gone(fs);
-		return NULL;
-	}
-	bool go = true;
-	while (go) {
-		struct epoll_event e[2];
-		int n = epoll_wait(ep, e, 2, -1);
-		for (int i = 0; i < n; i++)
-			go = go && e[i].data.fd != fs->stop_fd;
-		if (go && n > 0)
-			go = drain(fs, &buf);
-	}
 	free(buf.mem);
 	return NULL;
+}
+
+static void woken(int sig)
+{
+	(void)sig;
+}
+
+static int start_threads(struct memo_fs *fs)
+{
+	struct sigaction a = { .sa_handler = woken }; /* not SA_RESTART: the read shall end */
+	int r = sigaction(FS_WAKE, &a, NULL) == 0 ? 0 : memo_errno();
+	while (r == 0 && fs->threads < MEMO_FS_THREADS) {
+		r = memo_thread_start(&fs->thread[fs->threads], "fs-session", loop, fs);
+		fs->threads += r == 0;
+	}
+	return r;
+}
+
+static void stop_threads(struct memo_fs *fs)
+{
+	const struct timespec pause = { .tv_nsec = FS_WAKE_NS };
+	atomic_store(&fs->stop, true);
+	for (unsigned i = 0; i < fs->threads; i++) {
+		(void)pthread_kill(fs->thread[i], FS_WAKE);
+		while (pthread_tryjoin_np(fs->thread[i], NULL) != 0) {
+			(void)nanosleep(&pause, NULL);
+			(void)pthread_kill(fs->thread[i], FS_WAKE);
+		}
+	}
+	fs->threads = 0;
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
@@ -153,13 +163,10 @@ static int make_session(struct memo_fs *fs, const struct memo_mount_options *mo,
 	fs->mounted = true;
 	char device[32];
 	(void)snprintf(device, sizeof device, "/dev/fd/%d", fd);
-	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-	    fuse_session_mount(fs->session, device) != 0) {
+	if (fuse_session_mount(fs->session, device) != 0) {
 		(void)close(fd);
 		return memo_fail(err, -EIO, "cannot set up the FUSE session of '%s'", fs->mountpoint);
 	}
-	fs->fd = fd; /* the session's from now on */
 	return 0;
 }
 
@@ -168,7 +175,6 @@ static struct memo_fs *fs_new(const struct memo_fs_options *o)
 	struct memo_fs *fs = calloc(1, sizeof *fs);
 	if (fs == NULL)
 		return NULL;
-	fs->fd = -1;
 	fs->runner = o->runner;
 	fs->store = memo_runner_store(o->runner);
 	fs->ended = o->ended;
@@ -176,10 +182,7 @@ static struct memo_fs *fs_new(const struct memo_fs_options *o)
 	fs->uid = geteuid();
 	fs->started_ns = memo_wall_ns();
 	fs->mountpoint = strdup(o->mountpoint);
-	fs->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (fs->mountpoint == NULL || fs->stop_fd < 0 || memo_nodes_init(&fs->nodes) < 0) {
-		if (fs->stop_fd >= 0)
-			(void)close(fs->stop_fd);
+	if (fs->mountpoint == NULL || memo_nodes_init(&fs->nodes) < 0) {
 		free(fs->mountpoint);
 		free(fs);
 		return NULL;
@@ -191,14 +194,22 @@ static struct memo_fs *fs_new(const struct memo_fs_options *o)
 	return fs;
 }
 
-static int fs_open(struct memo_fs *fs, const struct memo_mount_options *mo, uint64_t *dev_out, struct memo_err *err)
+int memo_fs_settings(struct memo_fs *fs, struct memo_err *err)
 {
 	struct memo_settings settings;
 	int r = memo_store_settings(fs->store, &settings, err);
 	if (r < 0)
 		return r;
-	fs->mode = settings.mode;
-	fs->gid = settings.gid;
+	atomic_store(&fs->mode, settings.mode);
+	atomic_store(&fs->gid, settings.gid);
+	return 0;
+}
+
+static int fs_open(struct memo_fs *fs, const struct memo_mount_options *mo, uint64_t *dev_out, struct memo_err *err)
+{
+	int r = memo_fs_settings(fs, err);
+	if (r < 0)
+		return r;
 	r = fixed_nodes(fs);
 	if (r < 0)
 		return memo_fail(err, r, "cannot mount: out of memory");
@@ -247,10 +258,8 @@ int memo_fs_serve(struct memo_fs *fs, struct memo_err *err)
 	r = memo_notify_start(fs);
 	if (r == 0)
 		r = memo_park_start(fs);
-	while (r == 0 && fs->threads < MEMO_FS_THREADS) {
-		r = memo_thread_start(&fs->thread[fs->threads], "fs-session", loop, fs);
-		fs->threads += r == 0;
-	}
+	if (r == 0)
+		r = start_threads(fs);
 	return r < 0 ? memo_fail(err, r, "cannot start the mount's threads: %s", memo_strerror(r)) : 0;
 }
 
@@ -299,12 +308,7 @@ void memo_fs_stop(struct memo_fs *fs)
 	unmount_own(fs);
 	if (fs->session != NULL)
 		fuse_session_exit(fs->session);
-	uint64_t one = 1;
-	ssize_t n = write(fs->stop_fd, &one, sizeof one);
-	(void)n; /* a fresh eventfd takes it */
-	for (unsigned i = 0; i < fs->threads; i++)
-		(void)pthread_join(fs->thread[i], NULL);
-	fs->threads = 0;
+	stop_threads(fs);
 	memo_park_drain(fs);
 }
 
@@ -319,7 +323,6 @@ void memo_fs_close(struct memo_fs *fs)
 	memo_park_clear(&fs->park);
 	memo_handles_clear(fs);
 	memo_nodes_clear(&fs->nodes);
-	(void)close(fs->stop_fd);
 	memo_cond_clear(&fs->cond);
 	memo_mutex_clear(&fs->mu);
 	free(fs->mountpoint);

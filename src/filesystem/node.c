@@ -18,7 +18,7 @@ struct memo_name {
 	char key[];
 };
 
-static void origin_free(struct memo_origin *o)
+void memo_origin_free(struct memo_origin *o)
 {
 	if (o == NULL)
 		return;
@@ -51,7 +51,7 @@ static void node_free(struct memo_node *n)
 	free(n->version);
 	free(n->home);
 	free(n->target);
-	origin_free(atomic_load(&n->origin));
+	memo_origin_free(atomic_load(&n->origin));
 	memo_result_unref(atomic_load(&n->result));
 	memo_blob_unref(n->blob);
 	free(n);
@@ -73,6 +73,7 @@ static struct memo_node *node_new(const struct memo_node_spec *s)
 	n->view = s->view;
 	n->type = s->type;
 	n->once = s->once;
+	n->uid = s->uid;
 	n->index = s->index;
 	n->size = s->size;
 	n->exec = s->exec;
@@ -80,6 +81,7 @@ static struct memo_node *node_new(const struct memo_node_spec *s)
 	atomic_init(&n->origin, NULL);
 	atomic_init(&n->result, s->result != NULL ? memo_result_ref(s->result) : NULL);
 	atomic_init(&n->demandable, s->demandable);
+	atomic_init(&n->guarded, s->guarded);
 	bool ok = copy_text(&n->task, s->task) && copy_text(&n->version, s->version) &&
 		  copy_text(&n->target, s->target) && copy_text(&n->home, s->type == S_IFDIR ? s->key : NULL);
 	if (ok && s->def != NULL) {
@@ -110,6 +112,7 @@ void memo_nodes_clear(struct memo_nodes *t)
 	if (t->tickets == NULL)
 		return;
 	memo_node_tickets_clear(t);
+	memo_looks_clear(t);
 	struct memo_map_link *next;
 	for (struct memo_map_link *l = memo_map_next(&t->by_name, NULL); l != NULL; l = next) {
 		next = memo_map_next(&t->by_name, l);
@@ -185,7 +188,7 @@ static bool still_means(const struct memo_node *n, const struct memo_node_spec *
 		return s->ino == 0 || s->ino == n->ino;
 	if (s->result != NULL)
 		return same_result(n, s->result);
-	return s->once ? !n->consumed && n->reserved == 0 : atomic_load(&n->result) == NULL;
+	return s->once ? !n->consumed && n->reserved == 0 && n->uid == s->uid : atomic_load(&n->result) == NULL;
 }
 
 /* May the node with the id be shown under the name of @s? */
@@ -273,6 +276,8 @@ static int make_locked(struct memo_nodes *t, const struct memo_node_spec *s, str
 			bind_locked(n, s->result, s->inner);
 		if (s->demandable)
 			atomic_store(&n->demandable, true);
+		if (s->guarded)
+			atomic_store(&n->guarded, true);
 		if (*origin != NULL && atomic_load(&n->origin) == NULL)
 			atomic_store(&n->origin, memo_ptr_steal(origin));
 	}
@@ -307,7 +312,7 @@ int memo_nodes_make(struct memo_nodes *t, const struct memo_node_spec *s, struct
 	int r = make_locked(t, s, &fresh, &origin, out, stable_out);
 	memo_mutex_unlock(&t->mu);
 	node_free(fresh);
-	origin_free(origin);
+	memo_origin_free(origin);
 	return r;
 }
 
@@ -362,6 +367,22 @@ void memo_node_bind(struct memo_nodes *t, struct memo_node *n, struct memo_resul
 	memo_mutex_lock(&t->mu);
 	bind_locked(n, r, inner);
 	memo_mutex_unlock(&t->mu);
+}
+
+int memo_nodes_inos(struct memo_nodes *t, uint64_t **out, size_t *count_out)
+{
+	memo_mutex_lock(&t->mu);
+	size_t n = 0, most = t->by_ino.count;
+	uint64_t *list = malloc((most > 0 ? most : 1) * sizeof *list);
+	for (struct memo_map_link *l = memo_map_next(&t->by_ino, NULL); list != NULL && l != NULL && n < most;
+	     l = memo_map_next(&t->by_ino, l))
+		list[n++] = MEMO_CONTAINER(l, struct memo_node, link)->ino;
+	memo_mutex_unlock(&t->mu);
+	if (list == NULL)
+		return -ENOMEM;
+	*out = list;
+	*count_out = n;
+	return 0;
 }
 
 /* ---- names that end -------------------------------------------------------------------------- */

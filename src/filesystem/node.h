@@ -14,6 +14,15 @@
  * Placeholders (notes on sizes: DESIGN.md, invariant 7). A node is tainted when a placeholder reply may make the kernel
  * drop the true attributes that a waiting GETATTR brings: then OPEN says ESTALE until a LOOKUP has brought them.
  *
+ * Guarded nodes. A name that has input files may mean another result at any moment, and not everyone who sees the name may
+ * read them, but neither can be found out in a LOOKUP, which must not touch a disk of somebody else. So LOOKUP gives the
+ * result that the name had last, the kernel is told to keep nothing of it, and thus asks for the attributes before
+ * anything else is done with the node. That GETATTR is a demand like the first one, with the rights of whoever asks:
+ * refused, or the same bytes, or ESTALE, whereupon the kernel looks up again and finds the new ones. As several names may
+ * lead to one node, the LOOKUP notes for its thread which name it was (a "look", kept until that thread's next request on
+ * the node). A request without one is about something that was opened before, and is served to users who were.
+ * A thread without a number (of another pid namespace) cannot be told from others: it gets placeholders instead.
+ *
  * Threads: one mutex; what is constant after creation is read without it. */
 #ifndef MEMO_FILESYSTEM_NODE_H
 #define MEMO_FILESYSTEM_NODE_H
@@ -53,6 +62,10 @@ static inline uint64_t memo_view_ino(enum memo_view v)
 
 /* Placeholder size of a file: beyond what any tool copies without noticing. */
 #define MEMO_PLACEHOLDER_BYTES (UINT64_C(1) << 50)
+
+#define MEMO_LET_IN 8
+#define MEMO_LOOKS 65536 /* threads between a LOOKUP and what follows it */
+#define MEMO_LOOK_NS (60 * MEMO_NS_PER_S) /* nothing follows any more, when there are so many */
 
 #define MEMO_KEY_BYTES 640 /* a name's path: view, task, version, component, upstream/, need */
 
@@ -101,6 +114,7 @@ struct memo_node {
 	enum memo_view view;
 	mode_t type; /* S_IFDIR, S_IFREG, S_IFLNK */
 	bool once; /* of a task with "cache": false: each open is an execution */
+	uid_t uid; /* once: whose: an execution is not shared with those who may not demand it */
 	char *task,
 		*version; /* of directories and what is below them; may be NULL; in /runs @task is the run's id */
 	char *home; /* the name under which a directory was made: it can have but one */
@@ -114,6 +128,7 @@ struct memo_node {
 	_Atomic(struct memo_result *) result;
 	uint64_t inner; /* id of entry i of its tree: inner + i; set before result */
 	atomic_bool demandable; /* a name in /tasks led here */
+	atomic_bool guarded; /* see above */
 	/* For the statistics alone. */
 	atomic_bool
 		counted; /* the demand that gave it its result was counted: the OPEN that follows is no further hit */
@@ -128,6 +143,8 @@ struct memo_node {
 	bool asked; /* attributes were asked for while there was no result */
 	bool tainted;
 	bool consumed; /* once: an open took its result */
+	uid_t let_in[MEMO_LET_IN]; /* guarded: users whose demands were answered, the last ones */
+	unsigned lets;
 	pid_t reserved; /* once: only this thread's open may take it; 0: anyone's */
 	struct memo_blob *blob; /* text for the next OPEN by blob_tid */
 	pid_t blob_tid;
@@ -141,6 +158,7 @@ struct memo_nodes {
 	struct memo_map by_ino; /* guarded by mu */
 	struct memo_map by_name; /* guarded by mu */
 	struct memo_ticket *tickets; /* guarded by mu */
+	struct memo_map looks; /* guarded by mu: by thread */
 	unsigned next_ticket;
 	atomic_uint_fast64_t epoch; /* counts events that may change what names mean */
 };
@@ -165,6 +183,8 @@ struct memo_node_spec {
 	const json_t *inputs;
 	const char *component;
 	bool demandable;
+	bool guarded;
+	uid_t uid; /* with @once */
 	struct memo_result *result;
 	uint64_t inner;
 	const char *key; /* the name; NULL: none */
@@ -224,6 +244,21 @@ void memo_nodes_ticket(struct memo_nodes *t, const char *key, pid_t tid, struct 
 void memo_node_keep(struct memo_nodes *t, struct memo_node *n, const char *key, pid_t tid);
 /* Pinned, or NULL. */
 struct memo_node *memo_nodes_ticket_find(struct memo_nodes *t, const char *key, pid_t tid);
+
+/* A look: @tid is being led to @n by the name of @def, @inputs and @component (borrowed; NULL: by its hash, which needs no
+ * demand) in @view. -ENFILE: too many. */
+MEMO_MUST int memo_nodes_look(struct memo_nodes *t, pid_t tid, const struct memo_node *n, enum memo_view view,
+			      struct memo_task *def, const json_t *inputs, const char *component);
+/* Takes it: *@out (free with memo_origin_free()) is NULL for one that needs no demand. false: there is none. */
+bool memo_nodes_look_take(struct memo_nodes *t, pid_t tid, uint64_t ino, enum memo_view *view_out,
+			  struct memo_origin **out);
+void memo_origin_free(struct memo_origin *o); /* NULL-safe */
+/* Lets a user in; asks whether he was. */
+void memo_node_let_in(struct memo_nodes *t, struct memo_node *n, uid_t uid);
+bool memo_node_was_let_in(struct memo_nodes *t, const struct memo_node *n, uid_t uid);
+/* All ids that the kernel may know (free()). -ENOMEM. */
+MEMO_MUST int memo_nodes_inos(struct memo_nodes *t, uint64_t **out, size_t *count_out);
+void memo_looks_clear(struct memo_nodes *t); /* for node.c */
 
 /* A name that no longer leads anywhere: for telling the kernel. */
 struct memo_gone {

@@ -8,6 +8,7 @@ struct memo_notice {
 	struct memo_notice *next;
 	struct memo_gone *gone; /* names to tell; else an event: */
 	bool whole; /* the task version */
+	bool attributes; /* of everything */
 	char task[MEMO_NAME_MAX + 1];
 	char version[MEMO_NAME_MAX + 1];
 	char name[MEMO_COMPONENT_MAX + 1];
@@ -68,7 +69,9 @@ static bool copy_name(char *to, size_t size, const char *from)
 void memo_notify_event(void *arg, const struct memo_event *e)
 {
 	struct memo_fs *fs = arg;
-	if (e->kind != MEMO_EVENT_NAME && e->kind != MEMO_EVENT_TASK)
+	if (e->kind == MEMO_EVENT_SETTINGS && memo_fs_settings(fs, NULL) < 0)
+		return; /* a group that cannot be looked up: what held goes on holding */
+	if (e->kind == MEMO_EVENT_STATE)
 		return;
 	/* From now on a LOOKUP that began earlier does not let the kernel keep what it found. */
 	(void)atomic_fetch_add(&fs->nodes.epoch, 1);
@@ -76,6 +79,7 @@ void memo_notify_event(void *arg, const struct memo_event *e)
 	if (n == NULL)
 		return; /* names stay as they were told; opening still detects what is gone */
 	n->whole = e->kind == MEMO_EVENT_TASK;
+	n->attributes = e->kind == MEMO_EVENT_SETTINGS;
 	if (!copy_name(n->task, sizeof n->task, e->task) || !copy_name(n->version, sizeof n->version, e->version) ||
 	    !copy_name(n->name, sizeof n->name, e->name)) {
 		free(n);
@@ -104,13 +108,16 @@ static bool unchanged(struct memo_fs *fs, const struct memo_node *n)
 	const struct memo_origin *o = atomic_load(&n->origin);
 	if (n->kind != MEMO_NODE_INSTANCE || have == NULL)
 		return n->kind != MEMO_NODE_LINK;
+	/* The kernel keeps nothing of such a name, and each LOOKUP finds out anew. */
+	if (atomic_load(&n->guarded))
+		return true;
 	/* Of a task with "cache": false: no result is what the name means, each belongs to whoever asked for it. */
 	if (n->once)
 		return true;
 	if (o == NULL)
 		return false;
 	struct memo_result *now = NULL;
-	int r = memo_runner_peek(fs->runner, o->task, o->inputs, &now);
+	int r = memo_runner_peek(fs->runner, o->task, o->inputs, NULL, MEMO_PEEK_NO_FILES, &now);
 	bool same = r == 0 && now->ino == have->ino && memo_id_equal(&now->hash, &have->hash);
 	if (r == 0)
 		memo_result_unref(now);
@@ -134,8 +141,25 @@ static void work_name(struct memo_fs *fs, const struct memo_notice *e, struct me
 	}
 }
 
+/* Mode and group of everything that the kernel has: it decides by them who may come in. */
+static void work_attributes(struct memo_fs *fs)
+{
+	uint64_t *ino = NULL;
+	size_t count = 0;
+	if (memo_nodes_inos(&fs->nodes, &ino, &count) < 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		(void)fuse_lowlevel_notify_inval_inode(fs->session, ino[i], -1, 0);
+	free(ino);
+}
+
 static void work(struct memo_fs *fs, struct memo_notice *e)
 {
+	if (e->attributes) {
+		work_attributes(fs);
+		notice_free(e);
+		return;
+	}
 	struct memo_gone *gone = e->gone;
 	e->gone = NULL;
 	if (gone == NULL && e->whole) {

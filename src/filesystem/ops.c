@@ -98,7 +98,7 @@ static struct memo_call call_of(fuse_req_t req, struct memo_node *n, enum memo_c
 				const struct fuse_file_info *fi)
 {
 	const struct fuse_ctx *who = fuse_req_ctx(req);
-	struct memo_call c = { .req = req, .node = n, .op = op, .tid = who->pid, .uid = who->uid };
+	struct memo_call c = { .req = req, .node = n, .op = op, .tid = who->pid, .uid = who->uid, .gid = who->gid };
 	if (fi != NULL)
 		c.fi = *fi;
 	return c;
@@ -108,14 +108,17 @@ void memo_ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct memo_fs *fs = fuse_req_userdata(req);
 	struct memo_node *n = memo_nodes_get(&fs->nodes, ino);
-	(void)fi; /* the kernel does not tell which handle an fstat is about */
 	if (n == NULL) {
 		memo_reply_error(req, -ESTALE);
 		return;
 	}
 	if (n->kind == MEMO_NODE_INSTANCE || n->kind == MEMO_NODE_ENTRY) {
 		struct memo_call c = call_of(req, n, MEMO_CALL_GETATTR, NULL);
-		memo_call_start(fs, &c);
+		/* The kernel tells for reads that they have a handle, not for fstat. */
+		if (fi != NULL && atomic_load(&memo_call_owner(n)->result) != NULL)
+			memo_call_serve(fs, &c, NULL);
+		else
+			memo_call_start(fs, &c);
 		return;
 	}
 	if (memo_text_is(n)) {
@@ -191,7 +194,12 @@ static void list_plain(struct memo_fs *fs, fuse_req_t req, struct memo_node *n, 
 {
 	struct fuse_file_info fi = *given;
 	struct memo_dir *d = NULL;
-	int r = memo_dir_open(fs, n, &d);
+	struct memo_who *who = NULL;
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	int r = memo_who_thread(ctx->uid, ctx->gid, ctx->pid, &who);
+	if (r == 0)
+		r = memo_dir_open(fs, n, who, &d);
+	memo_who_unref(who);
 	if (r < 0) {
 		memo_reply_error(req, r);
 		return;

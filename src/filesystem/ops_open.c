@@ -63,6 +63,7 @@ static int reserve(struct memo_fs *fs, struct memo_node *n, const char *key, pid
 				    .view = n->view,
 				    .type = n->type,
 				    .once = true,
+				    .uid = n->uid,
 				    .task = n->task,
 				    .version = n->version,
 				    .def = o->task,

@@ -1,6 +1,7 @@
 /* See park.h. References of an entry: the maker, the runner's callback, the list, the watcher; the last one frees it. */
 #include "park.h"
 
+#include "base/who.h"
 #include "private.h"
 #include "interrupt.h"
 
@@ -15,6 +16,7 @@ struct memo_parked {
 	struct memo_call call;
 	struct memo_node *owner; /* bound by the answer; pinned while refs > 0; may be NULL */
 	bool join; /* owner is of a "cache": false task */
+	char *path; /* of a guarded node: the name by which it is demanded, below the mount's root; NULL: as the node's */
 	/* Guarded by the park's lock. */
 	struct memo_parked *next, **prev; /* in `all`, while prev != NULL */
 	struct memo_parked *leader; /* whose demand this waits for; itself for a leader */
@@ -66,6 +68,7 @@ static void unref(struct memo_parked *p)
 	if (p->wait != NULL)
 		memo_wait_release(p->wait);
 	memo_nodes_put(&fs->nodes, p->owner);
+	free(p->path);
 	free(p);
 	if (leader != p)
 		unref(leader);
@@ -98,6 +101,8 @@ static bool claim(struct memo_parked *p)
 static void finish(struct memo_parked *p, int code, struct memo_result *res)
 {
 	fuse_req_interrupt_func(p->call.req, NULL, NULL);
+	if (code == 0 && p->path != NULL && res != NULL)
+		memo_runner_observe(p->fs->runner, p->call.tid, p->path, &res->hash, NULL);
 	memo_call_resume(p->fs, &p->call, code, res);
 }
 
@@ -337,10 +342,18 @@ static bool enter(struct memo_parked *p, bool *leads_out, int *code_out)
 static void demand(struct memo_parked *p, const struct memo_origin *o, unsigned flags)
 {
 	struct memo_fs *fs = p->fs;
+	struct memo_who *who = NULL;
+	int code = memo_who_thread(p->call.uid, p->call.gid, p->call.tid, &who);
+	if (code < 0) {
+		answer_group(p, code, NULL);
+		unref(p); /* the callback's */
+		return;
+	}
 	struct memo_demand d = { .task = o->task,
 				 .inputs = o->inputs,
 				 .flags = flags,
 				 .uid = p->call.uid,
+				 .who = who,
 				 .tid = p->call.tid,
 				 .answer = on_answer,
 				 .arg = p };
@@ -350,6 +363,7 @@ static void demand(struct memo_parked *p, const struct memo_origin *o, unsigned 
 	struct memo_wait *w = NULL;
 	struct memo_result *res = NULL;
 	int r = memo_runner_demand(fs->runner, &d, &w, &res, NULL);
+	memo_who_unref(who);
 	if (r <= 0) {
 		answer_group(p, r, res);
 		memo_result_unref(res);
@@ -383,6 +397,13 @@ void memo_park_demand(struct memo_fs *fs, const struct memo_call *call, const st
 	p->refs = 2; /* ours, and the callback's */
 	p->owner = owner;
 	p->join = owner != NULL && owner->once;
+	const struct memo_node *shown = memo_call_owner(call->node);
+	if (atomic_load(&shown->guarded) && call->tid > 0 &&
+	    asprintf(&p->path, "/tasks/%s/%s/%s", o->task->name, o->task->version, o->component) < 0) {
+		free(p);
+		memo_call_resume(fs, call, -ENOMEM, NULL);
+		return;
+	}
 	if (owner != NULL)
 		memo_nodes_pin(&fs->nodes, owner);
 	memo_mutex_lock(&fs->park.mu);

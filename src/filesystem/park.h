@@ -34,6 +34,7 @@ struct memo_call {
 	unsigned attempt; /* OPEN: how often the bytes were gone already */
 	pid_t tid;
 	uid_t uid;
+	gid_t gid;
 };
 
 struct memo_park {

@@ -12,12 +12,14 @@
 #include "base/buf.h"
 #include "base/sync.h"
 #include "base/tree.h"
+#include "base/who.h"
 #include "core/path.h"
 #include "filesystem.h"
 #include "node.h"
 #include "notify.h"
 #include "park.h"
 
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 /* Seconds that stand for "for ever"; the kernel cuts them to its own limit. */
@@ -34,15 +36,14 @@ struct memo_fs {
 	void (*ended)(void *arg);
 	void *arg;
 	struct fuse_session *session;
-	int fd; /* the kernel's device; the session closes it */
-	int stop_fd; /* eventfd: readable when the loop shall end */
+	atomic_bool stop; /* the threads of the loop shall end */
 	bool mounted, listening;
 	uint64_t dev;
 	struct memo_handle *handles; /* guarded by mu: open files */
 	struct memo_dir *dirs; /* guarded by mu: open directories */
 	uid_t uid;
-	gid_t gid;
-	uint32_t mode; /* the setting, with the owner's r and x */
+	_Atomic(gid_t) gid; /* as the settings are now */
+	_Atomic(uint32_t) mode; /* the setting, with the owner's r and x */
 	int64_t started_ns; /* wall clock: times of what has none */
 	struct memo_nodes nodes;
 	struct memo_park park;
@@ -166,8 +167,9 @@ struct memo_dirent {
 	mode_t type;
 };
 struct memo_dir;
-/* A listing of what is below @n (no result directories). */
-MEMO_MUST int memo_dir_open(struct memo_fs *fs, struct memo_node *n, struct memo_dir **out);
+/* A listing of what is below @n (no result directories), for @who: names whose input files he may not read are not in it. */
+MEMO_MUST int memo_dir_open(struct memo_fs *fs, struct memo_node *n, const struct memo_who *who,
+			    struct memo_dir **out);
 /* Of a tree's directory: takes the reference of @tree. */
 /* The result stays while the directory is open. */
 MEMO_MUST int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t index, uint64_t inner,
@@ -198,6 +200,7 @@ MEMO_MUST int memo_view_runs_next(struct memo_fs *fs, struct memo_runs_walk *w, 
 
 extern const struct fuse_lowlevel_ops memo_ops;
 void memo_fs_inited(struct memo_fs *fs); /* filesystem.c: INIT came */
+MEMO_MUST int memo_fs_settings(struct memo_fs *fs, struct memo_err *err); /* filesystem.c: reads them (again) */
 
 void memo_ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void memo_ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

@@ -52,7 +52,7 @@ static mode_t permissions(const struct memo_fs *fs, mode_t type, bool exec)
 	if (type == S_IFLNK)
 		return 0777;
 	mode_t all = type == S_IFDIR || exec ? 0555 : 0444;
-	return all & (fs->mode | 0500);
+	return all & (atomic_load(&fs->mode) | 0500);
 }
 
 static void basics(const struct memo_fs *fs, const struct memo_node *n, bool exec, struct stat *st)
@@ -62,7 +62,7 @@ static void basics(const struct memo_fs *fs, const struct memo_node *n, bool exe
 	st->st_mode = n->type | permissions(fs, n->type, exec);
 	st->st_nlink = 1;
 	st->st_uid = fs->uid;
-	st->st_gid = fs->gid;
+	st->st_gid = atomic_load(&fs->gid);
 	st->st_blksize = 4096;
 	times(st, fs->started_ns);
 }
@@ -92,6 +92,8 @@ void memo_attr(struct memo_fs *fs, const struct memo_node *n, bool ready, struct
 	case MEMO_NODE_INSTANCE:
 		if (r != NULL) {
 			attr_result(fs, n, r, st);
+			if (atomic_load(&n->guarded))
+				*seconds_out = 0; /* asked for each time, of whoever comes */
 			return;
 		}
 		basics(fs, n, false, st);

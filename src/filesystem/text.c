@@ -50,12 +50,29 @@ bool memo_text_is_log(const struct memo_node *n)
 static int make_start(struct memo_fs *fs, const struct memo_origin *o, const struct fuse_ctx *who,
 		      struct memo_buf *b)
 {
-	struct memo_demand d = { .task = o->task, .inputs = o->inputs, .uid = who->uid, .tid = who->pid };
+	struct memo_who *rights = NULL;
+	int r = memo_who_thread(who->uid, who->gid, who->pid, &rights);
+	struct memo_demand d = {
+		.task = o->task, .inputs = o->inputs, .uid = who->uid, .who = rights, .tid = who->pid
+	};
 	enum memo_state state;
-	int r = memo_runner_start(fs->runner, &d, &state, NULL);
+	if (r == 0)
+		r = memo_runner_start(fs->runner, &d, &state, NULL);
+	memo_who_unref(rights);
 	if (r < 0)
 		return r;
 	return memo_buf_printf(b, "%s\n", memo_state_text(state));
+}
+
+static int make_info(struct memo_fs *fs, const struct memo_origin *o, const char *what, const struct fuse_ctx *who,
+		     struct memo_buf *b)
+{
+	struct memo_who *rights = NULL;
+	int r = strcmp(what, "why") == 0 ? memo_who_thread(who->uid, who->gid, who->pid, &rights) : 0;
+	if (r == 0)
+		r = memo_runner_info(fs->runner, o->task, o->inputs, rights, what, b, NULL);
+	memo_who_unref(rights);
+	return r;
 }
 
 int memo_text_make(struct memo_fs *fs, struct memo_node *n, const struct fuse_ctx *who, struct memo_blob **out)
@@ -72,7 +89,7 @@ int memo_text_make(struct memo_fs *fs, struct memo_node *n, const struct fuse_ct
 	else if (n->kind == MEMO_NODE_START)
 		r = make_start(fs, o, who, &b);
 	else
-		r = memo_runner_info(fs->runner, o->task, o->inputs, memo_info_names[n->index], &b, NULL);
+		r = make_info(fs, o, memo_info_names[n->index], who, &b);
 	if (r == 0)
 		r = memo_buf_error(&b);
 	if (r < 0)

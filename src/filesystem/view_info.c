@@ -244,7 +244,7 @@ static bool text_exists(struct memo_fs *fs, const struct memo_origin *o, const c
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	if (strcmp(what, "stderr") == 0 || strcmp(what, "stdout") == 0 || strcmp(what, "why") == 0)
 		return true;
-	return memo_runner_info(fs->runner, o->task, o->inputs, what, &b, NULL) == 0;
+	return memo_runner_info(fs->runner, o->task, o->inputs, NULL, what, &b, NULL) == 0;
 }
 
 int memo_view_info_list(struct memo_fs *fs, const struct memo_node *n, struct memo_dir *d)

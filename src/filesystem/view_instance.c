@@ -99,12 +99,24 @@ static void show_alias(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec
 	memo_view_entry(fs, req, s, seconds);
 }
 
+/* The result that the name meant when it was demanded last. -ENOENT: none. */
+static int last_known(struct memo_fs *fs, const struct memo_node_spec *s, struct memo_result **out)
+{
+	struct memo_named n;
+	int e = memo_store_named(fs->store, s->task, s->version, s->component, &n, NULL);
+	if (e < 0 || !n.known || n.state != MEMO_SUCCESS)
+		return e < 0 ? e : -ENOENT;
+	return memo_store_lookup(fs->store, &n.identity, out, NULL);
+}
+
 /* @<identity>: a link while the name means that identity, else the result itself. */
 static void show_identity(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *s,
 			  const struct memo_understood *u)
 {
 	struct memo_result *r = NULL;
-	int e = memo_runner_peek(fs->runner, u->task, u->inputs, &r);
+	int e = memo_runner_peek(fs->runner, u->task, u->inputs, NULL, MEMO_PEEK_NO_FILES, &r);
+	if (e == -EAGAIN)
+		e = last_known(fs, s, &r);
 	if (e == 0 && memo_id_equal(&r->identity, &u->id)) {
 		memo_result_unref(r);
 		show_alias(fs, req, s, u, 0);
@@ -153,7 +165,7 @@ static void show_canonical(struct memo_fs *fs, fuse_req_t req, struct memo_node_
 	struct memo_result *r = NULL;
 	if (s->once && show_ticket(fs, req, s))
 		return;
-	int e = s->once ? -ENOENT : memo_runner_peek(fs->runner, u->task, u->inputs, &r);
+	int e = s->once ? -ENOENT : memo_runner_peek(fs->runner, u->task, u->inputs, NULL, MEMO_PEEK_NO_FILES, &r);
 	if (e == 0 && !known_as(fs, s, r)) {
 		memo_result_unref(r);
 		e = -EAGAIN;
@@ -165,6 +177,13 @@ static void show_canonical(struct memo_fs *fs, fuse_req_t req, struct memo_node_
 	}
 	if (e != -ENOENT && e != -EAGAIN) {
 		memo_reply_error(req, e);
+		return;
+	}
+	/* What it means now, and to whom, is found out by the demand that the kernel's next request will be (node.h). */
+	s->guarded = e == -EAGAIN && !s->once;
+	if (s->guarded && memo_reply_tid(req) != 0 && last_known(fs, s, &r) == 0) {
+		show_result(fs, req, s, r, 0);
+		memo_result_unref(r);
 		return;
 	}
 	if (e == -ENOENT && s->view == MEMO_VIEW_CACHED) {
@@ -203,6 +222,7 @@ void memo_view_instance_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_n
 				    .epoch = epoch };
 	s.demandable = dir->view == MEMO_VIEW_TASKS;
 	s.once = s.demandable && !u.task->cache;
+	s.uid = fuse_req_ctx(req)->uid;
 	bool canonical = strcmp(u.name, component) == 0;
 	if (u.identity && (dir->view == MEMO_VIEW_TASKS || dir->view == MEMO_VIEW_CACHED))
 		show_identity(fs, req, &s, &u);
@@ -278,6 +298,8 @@ void memo_view_tree_lookup(struct memo_fs *fs, fuse_req_t req, struct memo_node 
 	if (e == -ENOENT || e == -EBADMSG) {
 		memo_call_lost(fs, root, r, e == -ENOENT ? "its listing is gone" : "its listing is damaged");
 		e = -ESTALE;
+	} else if (e < 0) {
+		e = -EIO; /* it cannot be read: neither gone nor damaged */
 	}
 	uint32_t index = 0, at = dir->kind == MEMO_NODE_ENTRY ? dir->index : 0;
 	if (e == 0)

@@ -34,6 +34,7 @@ static void call_free(struct call *c)
 	memo_result_unref(c->candidate);
 	memo_result_unref(c->result);
 	memo_task_unref(c->task);
+	memo_who_unref(c->who);
 	free(c);
 }
 
@@ -64,15 +65,31 @@ void memo_call_push(struct memo_runner *r, struct call *c, void (*fn)(struct mem
 	memo_pool_push(r, &c->job, fn, c);
 }
 
-/* Calls of a run are its own: they carry its options. What they execute is shared with everyone (exec.c). @kind keeps
- * calls apart that must not end alike: those that may execute, and those that may not. */
-static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name, char kind,
-			     struct run *run)
+/* Whether a path may be among what this task's demands open: of its own, or of what it needs. */
+static bool names_files(const struct memo_task *t)
 {
-	const char *owner = run != NULL ? memo_run_id(run) : "";
+	for (size_t i = 0; i < t->inputs; i++) {
+		if (t->input[i].type.kind == MEMO_FILE || t->input[i].type.kind == MEMO_DIRECTORY)
+			return true;
+	}
+	return t->needs > 0;
+}
+
+/* Calls of a run are its own: they carry its options. What they execute is shared with everyone (exec.c). @kind keeps
+ * calls apart that must not end alike: those that may execute, and those that may not; @who does so for those who may read
+ * different files. */
+static struct call *call_new(struct memo_task *t, const json_t *inputs, const char *name, char kind,
+			     const struct memo_who *who, struct run *run)
+{
+	MEMO_AUTO_BUF struct memo_buf key = { 0 };
+	(void)memo_buf_puts(&key, run != NULL ? memo_run_id(run) : "");
+	(void)memo_buf_putc(&key, ' ');
 	struct call *c = calloc(1, sizeof *c);
-	if (c == NULL)
+	if (c == NULL || memo_who_key(who, &key) < 0 || memo_buf_error(&key) < 0) {
+		free(c);
 		return NULL;
+	}
+	const char *owner = memo_buf_str(&key);
 	size_t lt = strlen(t->name);
 	size_t lv = strlen(t->version);
 	size_t ln = strlen(name);
@@ -94,11 +111,12 @@ static struct call *call_new(struct memo_task *t, const json_t *inputs, const ch
 	c->refs = 1;
 	c->task = memo_task_ref(t);
 	c->inputs = json_incref((json_t *)inputs);
+	c->who = memo_who_ref(who);
 	return c;
 }
 
 int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name,
-		  unsigned flags, unsigned depth, bool allowed, struct run *run, struct call **out,
+		  unsigned flags, unsigned depth, struct asking ask, struct run *run, struct call **out,
 		  struct memo_err *err)
 {
 	if (r->closing)
@@ -111,10 +129,10 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 	else if (run != NULL)
 		flags |= MEMO_DEMAND_FRESH; /* reused within the run, which remembers it, and not beyond */
 	/* by what they may do: execute or not, and end with a hash alone or not */
-	char kind = (flags & MEMO_DEMAND_PEEK) != 0 ? 'p' : allowed ? 'x' : 'n';
+	char kind = (flags & MEMO_DEMAND_PEEK) != 0 ? 'p' : ask.allowed ? 'x' : 'n';
 	if ((flags & CALL_HASH_ONLY) != 0)
 		kind = (char)(kind - 'a' + 'A');
-	struct call *c = call_new(t, inputs, name, kind, run);
+	struct call *c = call_new(t, inputs, name, kind, names_files(t) ? ask.who : NULL, run);
 	if (c == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
 	flags &= ~(unsigned)MEMO_DEMAND_CHECK; /* every call looks */
@@ -142,7 +160,7 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 	hold_code(r, c, true);
 	c->flags = flags;
 	c->depth = depth;
-	c->allowed = allowed;
+	c->allowed = ask.allowed;
 	c->next_live = r->live_calls;
 	c->prev_live = &r->live_calls;
 	if (c->next_live != NULL)
@@ -227,6 +245,11 @@ static void observed_done(struct memo_runner *r, struct call *c, struct call *ch
 	}
 }
 
+static struct asking asking(const struct call *c)
+{
+	return (struct asking){ .allowed = c->allowed, .who = c->who };
+}
+
 /* The call that late ones go over to, a reference; NULL: what @c has found holds for them too. */
 static struct call *once_more(struct memo_runner *r, const struct call *c) LOCKED
 {
@@ -240,7 +263,7 @@ static struct call *once_more(struct memo_runner *r, const struct call *c) LOCKE
 	if (!c->result->observed && !memo_runner_volatile(c->task, c->inputs))
 		return NULL;
 	struct call *again;
-	if (memo_call_get(r, c->task, c->inputs, c->name, c->flags, c->depth, c->allowed, c->run, &again, NULL) < 0)
+	if (memo_call_get(r, c->task, c->inputs, c->name, c->flags, c->depth, asking(c), c->run, &again, NULL) < 0)
 		return NULL;
 	again->started = again->started || c->started;
 	return again;
@@ -289,6 +312,7 @@ void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo
 		return;
 	c->phase = CALL_DONE;
 	c->code = code;
+	memo_call_discharge(r, c);
 	c->result = res != NULL ? memo_result_ref(res) : NULL;
 	if (err != NULL)
 		c->err = *err;
@@ -432,7 +456,7 @@ static void demand_upstream(struct memo_runner *r, struct call *c, char **names)
 		/* the hash will do, but for a path inside: and when it did not (memo_call_fetch()) */
 		bool bytes = u->inner != NULL || u->result != NULL;
 		unsigned flags = (c->flags & MEMO_DEMAND_PEEK) | (bytes ? 0 : CALL_HASH_ONLY);
-		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, c->allowed, c->run,
+		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, asking(c), c->run,
 					 &child, &err);
 		if (code == 0)
 			code = memo_call_edge(r, &c->up[i], c, child);
@@ -467,7 +491,7 @@ static void prepare(struct memo_runner *r, void *arg)
 	int code = memo_plan_make(r->store, c->task, c->inputs, &c->plan, &err);
 	c->planned = code == 0;
 	if (code == 0)
-		code = memo_plan_hash(r->store, &c->plan, &err);
+		code = memo_plan_hash(r->store, &c->plan, c->who, &err);
 	if (code == 0)
 		code = keep_handle(r, c, &err);
 	if (code == 0)
@@ -510,9 +534,10 @@ void memo_call_restart(struct memo_runner *r, struct call *c)
 		return;
 	if (++c->restarts > MAX_RESTARTS) {
 		struct memo_err err;
-		(void)memo_fail(&err, -EIO,
-				"task '%s': its input files change while it runs; try again when they are at rest",
-				c->task->name);
+		(void)memo_fail(
+			&err, -EIO,
+			"task '%s': its inputs change or are lost while it runs; try again when they are at rest",
+			c->task->name);
 		memo_call_fail(r, c, -EIO, &err);
 		return;
 	}

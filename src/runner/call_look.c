@@ -106,6 +106,20 @@ static void still_there(struct memo_runner *r, struct memo_result **res)
 	}
 }
 
+/* What is upstream could not be looked into. -EAGAIN: because it is gone, which the store knows now; the call begins anew and has it
+ * made again. */
+static int upstream_gone(struct memo_runner *r, struct call *c, int code, struct memo_err *err)
+{
+	for (size_t i = 0; i < c->plan.ups; i++) {
+		struct memo_result *res = c->plan.up[i].result;
+		if (res->collected || memo_store_result_present(r->store, res) != -ENOENT)
+			continue;
+		code = memo_store_result_lost(r->store, res, "its stored bytes are gone or damaged", err);
+		return code < 0 ? code : -EAGAIN;
+	}
+	return code;
+}
+
 /* Without the lock. 0: done or goes on; the result is decided under the lock below. */
 static int look_up(struct memo_runner *r, struct call *c, struct memo_result **res, json_t **observed,
 		   struct memo_err *err)
@@ -120,6 +134,8 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 		c->has_raw = code == 0;
 		code = code == -ENOENT ? 0 : code;
 	}
+	if (code == -ENOENT || code == -EBADMSG)
+		code = upstream_gone(r, c, code, err);
 	if (code < 0)
 		return code;
 	bool verify = false;
@@ -172,6 +188,8 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 		c->identified = c->plan_key != NULL;
 		if (r->closing) {
 			memo_call_fail(r, c, -ESHUTDOWN, NULL);
+		} else if (code == -EAGAIN) {
+			memo_call_restart(r, c);
 		} else if (code < 0) {
 			memo_call_fail(r, c, code, &err);
 		} else if (res == NULL) {
@@ -195,7 +213,8 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 	memo_result_unref(res);
 }
 
-/* One entry after the other, as they were read: when one has changed, the later ones may not be asked for at all. */
+/* One entry after the other, as they were read: when one has changed, the later ones may not be asked for at all. They were
+ * read by the task itself, so they are asked for with the rights that it had, not with those of whoever wants its result. */
 void memo_call_check(struct memo_runner *r, void *arg)
 {
 	struct call *c = arg;
@@ -229,8 +248,8 @@ void memo_call_check(struct memo_runner *r, void *arg)
 				memo_stats_hit(r, c->task->name, c->candidate);
 			memo_call_done(r, c, 0, c->candidate, NULL);
 		} else if (!ask || code < 0 ||
-			   memo_call_get(r, t, inputs, name.data, CALL_HASH_ONLY, c->depth + 1, c->allowed, c->run,
-					 &child, NULL) < 0) {
+			   memo_call_get(r, t, inputs, name.data, CALL_HASH_ONLY, c->depth + 1,
+					 (struct asking){ .allowed = c->allowed }, c->run, &child, NULL) < 0) {
 			memo_call_miss(r, c);
 		} else if (memo_call_edge(r, &c->observed_edge, c, child) < 0) {
 			memo_call_fail(r, c, -EDEADLK, NULL);

@@ -66,6 +66,28 @@ static void user_leave(struct memo_runner *r, struct call *c, uid_t uid) LOCKED
 	}
 }
 
+int memo_call_charge(struct memo_runner *r, struct call *c, uid_t uid, uint64_t limit)
+{
+	if (c->counted || c->phase == CALL_DONE)
+		return 0;
+	int code = user_enter(r, c, uid, limit);
+	if (code < 0) {
+		if (!c->begun && !memo_call_wanted(c))
+			memo_call_done(r, c, code, NULL, NULL);
+		return code;
+	}
+	c->counted = true;
+	c->starter = uid;
+	return 0;
+}
+
+void memo_call_discharge(struct memo_runner *r, struct call *c)
+{
+	if (c->counted)
+		user_leave(r, c, c->starter);
+	c->counted = false;
+}
+
 /* The user has been entered. */
 static void link_wait(struct call *c, struct memo_wait *w)
 {

@@ -446,37 +446,37 @@ void memo_exec_worker_done(void *arg, void *tag, int code)
 	memo_mutex_unlock(&r->mu);
 }
 
+/* What the task is about to read of other results, checked as an open of each of them would be: damage must not spread, and what the
+ * plan holds may have been collected between its look-up and the hold. -EAGAIN: one was lost; whoever wants this instance asks for it anew, which makes that one again. */
+static int look_upstream(struct memo_runner *r, const struct exec *x, struct memo_err *err)
+{
+	const struct memo_plan *p = &x->leader->plan;
+	for (size_t i = 0; i < p->ups; i++) {
+		struct memo_err why = { 0 };
+		int code = memo_store_result_usable(r->store, p->up[i].result, &why);
+		if (code == -ENOENT || code == -EBADMSG) {
+			code = memo_store_result_lost(r->store, p->up[i].result, why.text, err);
+			return code < 0 ? code : -EAGAIN;
+		}
+		if (code < 0)
+			return memo_fail(err, -EIO, "task '%s': what it needs cannot be read: %.800s",
+					 x->leader->task->name, why.text);
+		memo_store_used(r->store, &p->up[i].result->identity);
+	}
+	return 0;
+}
+
 static void launch_failed(struct memo_runner *r, struct exec *x, int code, struct memo_err *err)
 {
-	bool again = code == -EAGAIN;
 	bool full = code == -ENOSPC || code == -EDQUOT;
-	if (memo_exec_state(r, x, again ? MEMO_PENDING : MEMO_FAILED, err->text, -1, NULL, NULL) < 0)
-		again = false;
+	if (code != -EAGAIN && memo_exec_state(r, x, MEMO_FAILED, err->text, -1, NULL, NULL) < 0)
+		code = -EIO;
 	memo_mutex_lock(&r->mu);
 	slot_give(r, x);
-	memo_exec_over(r, x, again ? -EAGAIN : full ? -ENOSPC : -EIO, NULL, err);
+	memo_exec_over(r, x, code == -EAGAIN ? code : full ? -ENOSPC : -EIO, NULL, err);
 	memo_mutex_unlock(&r->mu);
 	if (x->dir != NULL)
 		memo_store_attempt_remove(r->store, x->dir);
-}
-
-/* What is upstream is held by the plan, but it may have been collected between its look-up and the hold: -EAGAIN, from the start. */
-static int check_upstream(struct memo_runner *r, struct exec *x, struct memo_err *err)
-{
-	struct memo_plan *p = &x->leader->plan;
-	int code = 0;
-	for (size_t i = 0; i < p->ups; i++) {
-		struct memo_result *res = p->up[i].result;
-		if (memo_result_at_hand(r, res)) {
-			memo_store_used(r->store, &res->identity);
-			continue;
-		}
-		code = memo_fail(err, -EAGAIN, "upstream '%s': its bytes are gone", p->up[i].key);
-		int lost = memo_runner_lost(r, res, "its bytes are gone", err);
-		if (lost < 0)
-			return lost;
-	}
-	return code;
 }
 
 static void launch(struct memo_runner *r, void *arg)
@@ -497,7 +497,7 @@ static void launch(struct memo_runner *r, void *arg)
 		x->launched_ns = memo_now_ns();
 	}
 	memo_mutex_unlock(&r->mu);
-	int code = stop ? 0 : check_upstream(r, x, &err);
+	int code = stop ? 0 : look_upstream(r, x, &err);
 	if (!stop && code == 0)
 		code = write_job(r, x, &err);
 	if (!stop && code == 0)

@@ -169,6 +169,8 @@ static json_t *origin_json(const struct exec *x, const struct memo_exit *e)
 		"seconds", (double)e->wall_ms / 1000, "cpu_seconds", (double)e->cpu_ms / 1000, "peak_memory_bytes",
 		(json_int_t)e->max_rss_kib * 1024, "exit_status", e->code, "executor", "local", "host", e->host,
 		"isolation", e->isolation, "attempt", (json_int_t)x->attempt, "outcome", memo_exit_text(e->status));
+	if (o != NULL && e->sandbox != NULL && json_object_set(o, "sandbox", e->sandbox) < 0)
+		return o;
 	if (o != NULL && e->signal != 0 && memo_json_set(o, "signal", json_integer(e->signal)) < 0)
 		return o;
 	if (o != NULL && e->message != NULL && memo_json_set(o, "message", json_string(e->message)) < 0)
@@ -351,6 +353,19 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 	memo_result_unref(res);
 }
 
+/* What `auto` comes to on this machine, once. */
+static void tell_sandbox(struct memo_runner *r, const struct memo_exit *e) LOCKED
+{
+	if (r->sandbox_told || e->sandbox == NULL ||
+	    strcmp(memo_json_string(e->sandbox, "setting", ""), "auto") != 0)
+		return;
+	r->sandbox_told = true;
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	(void)memo_buf_puts(&b, "sandbox auto: ");
+	memo_job_say_sandbox(e->sandbox, &b);
+	memo_post_event(r, MEMO_EVENT_NOTICE, NULL, NULL, NULL, MEMO_STATES, memo_buf_str(&b));
+}
+
 void memo_exec_finish(struct memo_runner *r, void *arg)
 {
 	struct exec *x = arg;
@@ -365,6 +380,7 @@ void memo_exec_finish(struct memo_runner *r, void *arg)
 	/* a worker that was ended before it could listen leaves no record, or one of a death by signal */
 	if (x->cancel && e.status != MEMO_EXIT_SUCCESS)
 		e.status = MEMO_EXIT_CANCELLED;
+	tell_sandbox(r, &e);
 	memo_mutex_unlock(&r->mu);
 	MEMO_AUTO_JSON json_t *origin = origin_json(x, &e);
 	const struct memo_task *t = x->leader->task;

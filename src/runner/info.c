@@ -204,7 +204,8 @@ static int command_text(struct memo_runner *r, const struct memo_task *t, const 
 		return -ENOENT;
 	MEMO_AUTO_BUF struct memo_buf title = { 0 };
 	(void)memo_buf_printf(&title, "/tasks/%s/%s/%s", t->name, t->version, k->name.data);
-	int code = memo_job_script(command, memo_buf_str(&title), out);
+	const json_t *sandbox = json_object_get(json_object_get(k->record, "origin"), "sandbox");
+	int code = memo_job_script(command, sandbox, memo_buf_str(&title), out);
 	json_decref(command);
 	return code;
 }
@@ -215,8 +216,9 @@ static int hash_text(const struct known *k, struct memo_buf *out)
 	return k->state != MEMO_SUCCESS || hash == NULL ? -ENOENT : memo_buf_printf(out, "%s\n", hash);
 }
 
-static int text_of(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, const struct known *k,
-		   const char *what, struct memo_buf *out, struct memo_err *err)
+static int text_of(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
+		   const struct memo_who *who, const struct known *k, const char *what, struct memo_buf *out,
+		   struct memo_err *err)
 {
 	char hex[MEMO_HEX_SIZE];
 	if (strcmp(what, "state") == 0)
@@ -232,7 +234,7 @@ static int text_of(struct memo_runner *r, const struct memo_task *t, const json_
 	if (strcmp(what, "key.json") == 0)
 		return member_text(k, "key", out, err);
 	if (strcmp(what, "why") == 0)
-		return memo_runner_why(r, (struct memo_task *)(uintptr_t)t, inputs, out, err);
+		return memo_runner_why(r, (struct memo_task *)(uintptr_t)t, inputs, who, out, err);
 	if (strcmp(what, "stderr") == 0 || strcmp(what, "stdout") == 0)
 		return log_text(r, t, k, what, out);
 	if (strcmp(what, "history.jsonl") == 0)
@@ -244,13 +246,13 @@ static int text_of(struct memo_runner *r, const struct memo_task *t, const json_
 	return strcmp(what, "command.sh") == 0 ? command_text(r, t, k, out) : -ENOENT;
 }
 
-int memo_runner_info(struct memo_runner *r, const struct memo_task *t, const json_t *inputs, const char *what,
-		     struct memo_buf *out, struct memo_err *err)
+int memo_runner_info(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
+		     const struct memo_who *who, const char *what, struct memo_buf *out, struct memo_err *err)
 {
 	struct known k;
 	int code = known_get(r, t, inputs, &k, err);
 	if (code == 0)
-		code = text_of(r, t, inputs, &k, what, out, err);
+		code = text_of(r, t, inputs, who, &k, what, out, err);
 	known_clear(&k);
 	return code;
 }

@@ -99,6 +99,9 @@ struct call {
 	unsigned depth;
 	bool started; /* demanded by memo_runner_start(): not abandoned */
 	bool allowed; /* who asks may start work */
+	struct memo_who *who; /* whose rights its input files are opened with; a reference; NULL: no limits */
+	bool counted; /* started, and counted among the waiting ones of @starter */
+	uid_t starter;
 	bool begun; /* its files are being hashed, or were */
 	int64_t asked_ns; /* everything below it is looked at later than this */
 	enum call_phase phase;
@@ -204,6 +207,7 @@ struct memo_runner {
 	struct memo_store *store;
 	char *mountpoint;
 	struct memo_local *local;
+	bool sandbox_told; /* what `auto` comes to was said */
 	struct memo_stats *stats;
 	struct memo_retain *retain;
 	struct memo_map calls;
@@ -253,9 +257,15 @@ void memo_post_answer(struct memo_runner *r, struct memo_wait *w) LOCKED;
 void memo_post_event(struct memo_runner *r, enum memo_event_kind kind, const char *task, const char *version,
 		     const char *name, enum memo_state state, const char *reason) LOCKED;
 
-/* call.c */
+/* Who asks, as far as a call is concerned. */
+struct asking {
+	bool allowed; /* to start work */
+	const struct memo_who *who;
+};
+
+/* call.c: the call for @who's rights, where the task can name files at all. */
 MEMO_MUST int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const char *name,
-			    unsigned flags, unsigned depth, bool allowed, struct run *run, struct call **out,
+			    unsigned flags, unsigned depth, struct asking who, struct run *run, struct call **out,
 			    struct memo_err *err) LOCKED;
 void memo_call_unref(struct memo_runner *r, struct call *c) LOCKED;
 /* Ends a call: answers its waits, goes on with its parents. */
@@ -271,6 +281,9 @@ void memo_call_fail(struct memo_runner *r, struct call *c, int code, const struc
 /* call_wait.c: attaches and detaches a demand; attach refuses with -EDQUOT. */
 MEMO_MUST int memo_call_attach(struct memo_runner *r, struct call *c, struct memo_wait *w, uint64_t limit) LOCKED;
 void memo_call_detach(struct memo_runner *r, struct memo_wait *w) LOCKED;
+/* A start that nobody waits for counts as a wait of @uid until the call is done. -EDQUOT as attach. */
+MEMO_MUST int memo_call_charge(struct memo_runner *r, struct call *c, uid_t uid, uint64_t limit) LOCKED;
+void memo_call_discharge(struct memo_runner *r, struct call *c) LOCKED;
 /* From @c to the call @to. false: out of memory, it stays. */
 bool memo_call_move(struct memo_runner *r, struct call *c, struct memo_wait *w, struct call *to) LOCKED;
 /* Who asked at @asked_ns joins @c now: may @c have looked before? */
@@ -365,8 +378,11 @@ void memo_retain_published(struct memo_runner *r, const struct memo_result *res)
 MEMO_MUST int memo_peek_observed(struct memo_runner *r, const json_t *entry);
 /* As memo_runner_peek(), also where only the hash is known (result->collected). */
 MEMO_MUST int memo_peek_known(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
-			      struct memo_result **out);
+			      const struct memo_who *who, struct memo_result **out);
 /* The path at which a task would read it exists. */
 bool memo_result_at_hand(struct memo_runner *r, const struct memo_result *res);
+
+/* runner.c: whether @who (NULL: no limits) may start work */
+bool memo_may_start(const struct memo_settings *set, const struct memo_who *who);
 
 #endif

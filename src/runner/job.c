@@ -9,9 +9,12 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Where a result that came from stdout lies while it is verified. */
 #define VERIFIED "output"
+/* Of the machine's memory one in so many bytes is not for a task that declares none. */
+#define MACHINE_PART 8
 
 struct build {
 	struct memo_store *store;
@@ -94,6 +97,7 @@ static int place_file(struct build *b, const struct memo_dep_file *f)
 		return oom(b);
 	p->directory = f->directory;
 	p->guarded = f->known;
+	p->copy = f->copy;
 	p->guard = f->digest.guard;
 	p->id = f->digest.id;
 	return 0;
@@ -475,6 +479,39 @@ static int build_env(struct build *b, const char *mountpoint)
 
 /* ---- the door -------------------------------------------------------------------------------- */
 
+/* Whoever declares no memory may use all that local tasks may use together, but leaves the machine a part of its own. */
+static uint64_t memory_limit(const struct build *b)
+{
+	const struct memo_task *t = b->plan->task;
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	uint64_t machine = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
+	uint64_t most = machine - machine / MACHINE_PART;
+	if (t->memory_bytes > 0)
+		return t->memory_bytes;
+	return b->set.memory_bytes < most ? b->set.memory_bytes : most;
+}
+
+/* "": none. */
+static int copy_text(char **out, const char *text)
+{
+	if (text == NULL || text[0] == '\0')
+		return 0;
+	*out = strdup(text);
+	return *out == NULL ? -ENOMEM : 0;
+}
+
+static int build_sandbox(struct build *b, const char *mountpoint)
+{
+	struct memo_job_sandbox *s = &b->job->sandbox;
+	b->job->memory_limit_bytes = memory_limit(b);
+	s->mode = b->set.sandbox;
+	s->control = memo_io_join(memo_store_dir(b->store), "control.sock");
+	if (s->control == NULL || copy_text(&s->readable, b->set.readable) < 0 ||
+	    copy_text(&s->writable, b->set.writable) < 0 || copy_text(&s->mount, mountpoint) < 0)
+		return oom(b);
+	return 0;
+}
+
 static int build_job(const struct memo_result *verify, struct memo_store *s, const struct memo_plan *p,
 		     const char *identity_hex, const char *mountpoint, struct memo_job *out, struct memo_err *err)
 {
@@ -498,6 +535,8 @@ static int build_job(const struct memo_result *verify, struct memo_store *s, con
 		r = build_argv(&b);
 	if (r == 0)
 		r = build_env(&b, mountpoint);
+	if (r == 0)
+		r = build_sandbox(&b, mountpoint);
 	if (r < 0) {
 		memo_job_clear(&job);
 		return r;

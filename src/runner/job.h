@@ -25,7 +25,11 @@ MEMO_MUST int memo_job_write(const struct memo_job *j, const char *attempt, stru
 MEMO_MUST int memo_job_exit(const char *attempt, struct memo_exit *out, struct memo_err *err);
 /* What of a job is kept with the result, to reproduce it by hand: {"argv","env","inputs":[{"to","from"}],"stdout"}. */
 json_t *memo_job_json(const struct memo_job *j);
-/* A shell script that does what such an object says. */
-MEMO_MUST int memo_job_script(const json_t *command, const char *title, struct memo_buf *out);
+/* A shell script that does what such an object says. @sandbox: what the execution had (an exit record's), which the script has
+ * not; NULL: not known yet. */
+MEMO_MUST int memo_job_script(const json_t *command, const json_t *sandbox, const char *title,
+			      struct memo_buf *out);
+/* What an exit record says of the sandbox, as one line of text without an end. */
+void memo_job_say_sandbox(const json_t *sandbox, struct memo_buf *out);
 
 #endif

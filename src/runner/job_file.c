@@ -70,13 +70,30 @@ static void quote(struct memo_buf *b, const char *text)
 	(void)memo_buf_putc(b, '\'');
 }
 
-int memo_job_script(const json_t *command, const char *title, struct memo_buf *out)
+void memo_job_say_sandbox(const json_t *sandbox, struct memo_buf *out)
+{
+	static const char *const part[] = { "files", "network", "processes", "memory" };
+	const char *missing = memo_json_string(sandbox, "missing", NULL);
+	(void)memo_buf_puts(out, memo_json_string(sandbox, "level", "unknown"));
+	for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
+		(void)memo_buf_printf(out, "; %s: %s", part[i], memo_json_string(sandbox, part[i], "unknown"));
+	if (missing != NULL)
+		(void)memo_buf_printf(out, "; missing: %s", missing);
+}
+
+int memo_job_script(const json_t *command, const json_t *sandbox, const char *title, struct memo_buf *out)
 {
 	(void)memo_buf_printf(
 		out,
-		"#!/bin/sh\n# %s\n# Repeats the execution by hand, in a new directory; the result is not stored.\n"
-		"set -e\ntop=$(mktemp -d)\nmkdir -p \"$top/work\"\ncd \"$top/work\"\n",
+		"#!/bin/sh\n# %s\n# Repeats the execution by hand, in a new directory; the result is not stored.\n",
 		title);
+	if (sandbox != NULL) {
+		(void)memo_buf_printf(
+			out, "# It ran with the sandbox '%s': ", memo_json_string(sandbox, "setting", "unknown"));
+		memo_job_say_sandbox(sandbox, out);
+		(void)memo_buf_puts(out, ".\n# This script runs without.\n");
+	}
+	(void)memo_buf_puts(out, "set -e\ntop=$(mktemp -d)\nmkdir -p \"$top/work\"\ncd \"$top/work\"\n");
 	size_t i;
 	json_t *e;
 	json_array_foreach(json_object_get(command, "inputs"), i, e)

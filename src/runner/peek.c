@@ -15,6 +15,8 @@
 
 struct peek {
 	struct memo_runner *r;
+	const struct memo_who *who;
+	unsigned flags;
 	unsigned visits;
 };
 
@@ -54,7 +56,10 @@ static int peek_observed(struct peek *k, const json_t *entry, unsigned depth)
 	if (code < 0)
 		return -ENOENT;
 	struct memo_result *res = NULL;
-	code = peek(k, t, inputs, depth + 1, FOR_HASH, &res);
+	struct peek own = *k; /* the task read it, with the rights that tasks have */
+	own.who = NULL;
+	code = peek(&own, t, inputs, depth + 1, FOR_HASH, &res);
+	k->visits = own.visits;
 	if (code == 0) {
 		char hex[MEMO_HEX_SIZE];
 		if (strcmp(memo_id_hex(&res->hash, hex), memo_json_string(entry, "hash", "")) != 0)
@@ -96,9 +101,12 @@ static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsig
 	int code = memo_plan_make(store, t, inputs, &plan, NULL);
 	if (code < 0)
 		return code == -ENOMEM ? code : -ENOENT; /* a demand will say what is wrong */
-	code = memo_plan_known(store, &plan);
+	if ((k->flags & MEMO_PEEK_NO_FILES) != 0 && memo_plan_has_inputs(&plan))
+		code = -EAGAIN;
+	if (code == 0)
+		code = memo_plan_known(store, &plan, k->who);
 	if (code < 0)
-		code = code == -ENOMEM || code == -EAGAIN ? code : -ENOENT;
+		code = code == -ENOMEM || code == -EAGAIN || code == -EACCES ? code : -ENOENT;
 	if (code == 0)
 		code = peek_upstream(k, &plan, depth);
 	json_t *key = NULL;
@@ -128,15 +136,17 @@ int memo_peek_observed(struct memo_runner *r, const json_t *entry)
 	return peek_observed(&k, entry, 0);
 }
 
-int memo_runner_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_result **out)
+int memo_runner_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const struct memo_who *who,
+		     unsigned flags, struct memo_result **out)
 {
-	struct peek k = { .r = r };
+	struct peek k = { .r = r, .who = who, .flags = flags };
 	return peek(&k, t, inputs, 0, FOR_BYTES, out);
 }
 
-int memo_peek_known(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_result **out)
+int memo_peek_known(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const struct memo_who *who,
+		    struct memo_result **out)
 {
-	struct peek k = { .r = r };
+	struct peek k = { .r = r, .who = who };
 	return peek(&k, t, inputs, 0, FOR_HASH, out);
 }
 

@@ -24,6 +24,7 @@ struct memo_dep_file {
 	size_t tool;
 	bool directory;
 	bool known; /* @digest holds */
+	bool copy; /* the task gets a copy */
 	struct memo_digest digest;
 };
 
@@ -62,9 +63,14 @@ void memo_plan_up_set(struct memo_plan *p, size_t i, struct memo_result *res);
 bool memo_plan_lacks(const struct memo_plan *p);
 
 /* Fills digests from the memo alone. -EAGAIN: at least one must be hashed. */
-MEMO_MUST int memo_plan_known(struct memo_store *s, struct memo_plan *p);
-/* Hashes what is not known. Blocks on the disk. */
-MEMO_MUST int memo_plan_hash(struct memo_store *s, struct memo_plan *p, struct memo_err *err);
+MEMO_MUST int memo_plan_known(struct memo_store *s, struct memo_plan *p, const struct memo_who *who);
+/* Hashes what is not known. Blocks on the disk. Inputs are opened with the rights of @who (tools with our own: they are the
+ * task's). What somebody with limits names is also hashed where it does not count, and marked to be handed to the task as a
+ * copy: a place that he can change must not lead the task, which has other rights, anywhere else. */
+MEMO_MUST int memo_plan_hash(struct memo_store *s, struct memo_plan *p, const struct memo_who *who,
+			     struct memo_err *err);
+/* It has an input that is a file or a directory outside the mount. */
+bool memo_plan_has_inputs(const struct memo_plan *p);
 
 /* With all digests and results there: the key and its identity; *@upstream_out: the record's array of
  * {"need","path","identity","hash"}. */

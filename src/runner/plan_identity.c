@@ -16,13 +16,36 @@ static bool counts(const struct memo_dep_file *f)
 	return f->input == NULL || f->input->identity;
 }
 
-int memo_plan_known(struct memo_store *s, struct memo_plan *p)
+/* A tool is found and read by the task, not for whoever asks. */
+static const struct memo_who *reader_of(const struct memo_dep_file *f, const struct memo_who *who)
+{
+	return f->input != NULL ? who : NULL;
+}
+
+bool memo_plan_has_inputs(const struct memo_plan *p)
+{
+	for (size_t i = 0; i < p->files; i++) {
+		if (p->file[i].input != NULL)
+			return true;
+	}
+	return false;
+}
+
+int memo_plan_known(struct memo_store *s, struct memo_plan *p, const struct memo_who *who)
 {
 	for (size_t i = 0; i < p->files; i++) {
 		struct memo_dep_file *f = &p->file[i];
-		if (f->known || !counts(f))
+		if (f->known)
 			continue;
-		int r = memo_store_digest_known(s, f->path, f->directory, &f->digest);
+		if (!counts(f) && who == NULL)
+			continue;
+		if (!counts(f)) {
+			int may = memo_store_may_read(s, f->path, f->directory, who, NULL);
+			if (may < 0)
+				return may;
+			continue;
+		}
+		int r = memo_store_digest_known(s, f->path, f->directory, reader_of(f, who), &f->digest);
 		if (r < 0)
 			return r;
 		f->known = true;
@@ -30,23 +53,21 @@ int memo_plan_known(struct memo_store *s, struct memo_plan *p)
 	return 0;
 }
 
-int memo_plan_hash(struct memo_store *s, struct memo_plan *p, struct memo_err *err)
+int memo_plan_hash(struct memo_store *s, struct memo_plan *p, const struct memo_who *who, struct memo_err *err)
 {
 	for (size_t i = 0; i < p->files; i++) {
 		struct memo_dep_file *f = &p->file[i];
 		if (f->known)
 			continue;
-		if (!counts(f)) {
-			int e = access(f->path, R_OK) < 0 ? memo_errno() : 0;
-			if (e < 0)
-				return memo_fail(err, e, "input '%s': '%s': %s", f->input->name, f->path,
-						 memo_strerror(e));
+		int r = counts(f) || who != NULL
+				? memo_store_digest(s, f->path, f->directory, reader_of(f, who), &f->digest, err)
+				: memo_store_may_read(s, f->path, f->directory, NULL, err);
+		if (r == 0 && !counts(f) && who == NULL)
 			continue;
-		}
-		int r = memo_store_digest(s, f->path, f->directory, &f->digest, err);
 		if (r < 0)
 			return f->input != NULL ? memo_fail_prefix(err, r, "input '%s'", f->input->name) : r;
 		f->known = true;
+		f->copy = f->input != NULL && who != NULL;
 	}
 	return 0;
 }

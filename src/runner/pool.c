@@ -113,7 +113,8 @@ void memo_post_event(struct memo_runner *r, enum memo_event_kind kind, const cha
 	m->name = copy(name);
 	m->reason = copy(reason);
 	m->state = state;
-	if (m->task == NULL || (version != NULL && m->version == NULL) || (name != NULL && m->name == NULL)) {
+	if ((task != NULL && m->task == NULL) || (version != NULL && m->version == NULL) ||
+	    (name != NULL && m->name == NULL)) {
 		free(m->task);
 		free(m->version);
 		free(m->name);

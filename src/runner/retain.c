@@ -246,23 +246,58 @@ int memo_runner_room(struct memo_runner *r, json_t **out, struct memo_err *err)
 
 /* ---- pins ------------------------------------------------------------------------------------ */
 
+#define EARLIER 64 /* identities that a name may have meant before */
+
+static bool of_name(struct memo_runner *r, const struct memo_id *id, const struct memo_task *t, const char *name)
+{
+	MEMO_AUTO_JSON json_t *record = NULL;
+	return memo_store_record(r->store, id, &record, NULL) == 0 &&
+	       strcmp(memo_json_string(record, "task", ""), t->name) == 0 &&
+	       strcmp(memo_json_string(record, "version", ""), t->version) == 0 &&
+	       strcmp(memo_json_string(record, "name", ""), name) == 0;
+}
+
+/* What the name meant when it was pinned may be another identity than now: all that it is known to have meant are let go. */
+static int unpin_earlier(struct memo_runner *r, const struct memo_task *t, const char *name, bool *any,
+			 struct memo_err *err)
+{
+	MEMO_AUTO_JSON json_t *list = NULL;
+	int code = memo_store_earlier(r->store, t->name, t->version, name, EARLIER, &list, err);
+	size_t i;
+	json_t *e;
+	json_array_foreach(list, i, e)
+	{
+		struct memo_id id;
+		if (code < 0 || memo_id_parse(json_string_value(e), &id) < 0 || !of_name(r, &id, t, name))
+			continue;
+		code = memo_store_pin(r->store, &id, false, err);
+		*any = *any || code == 0;
+	}
+	return code;
+}
+
 int memo_runner_pin(struct memo_runner *r, struct memo_task *t, const json_t *inputs, bool pinned,
 		    struct memo_err *err)
 {
 	MEMO_AUTO_BUF struct memo_buf name = { 0 };
 	struct memo_named named;
 	struct memo_result *res = NULL;
+	bool any = false;
 	int code = memo_path_name(t, inputs, &name, err);
 	if (code < 0)
 		return code;
-	/* what a read would be served now, else, for unpinning, what the name meant last */
-	if (memo_runner_peek(r, t, inputs, &res) == 0) {
+	/* what a read would be served now, else what the name meant last */
+	if (memo_runner_peek(r, t, inputs, NULL, 0, &res) == 0) {
 		code = memo_store_pin(r->store, &res->identity, pinned, err);
+		any = code == 0;
 		memo_result_unref(res);
-		return code;
+	} else {
+		code = memo_store_named(r->store, t->name, t->version, name.data, &named, err);
+		if (code == 0)
+			code = named.known ? memo_store_pin(r->store, &named.identity, pinned, err) : -ENOENT;
+		any = code == 0;
 	}
-	code = memo_store_named(r->store, t->name, t->version, name.data, &named, err);
-	if (code == 0)
-		code = named.known ? memo_store_pin(r->store, &named.identity, pinned, err) : -ENOENT;
-	return code;
+	if (!pinned && (code == 0 || code == -ENOENT))
+		code = unpin_earlier(r, t, name.data, &any, err);
+	return code < 0 ? code : any ? 0 : -ENOENT;
 }

@@ -97,6 +97,7 @@ void memo_run_unref(struct memo_runner *r, struct run *run)
 	}
 	free(run->change);
 	free(run->after);
+	memo_who_unref(run->who);
 	json_decref(run->force_tasks);
 	free(run);
 }
@@ -183,6 +184,7 @@ int memo_run_new(struct memo_runner *r, const struct memo_run_options *o, char *
 	run->verify = o->verify;
 	run->keep_going = o->keep_going;
 	run->uid = o->uid;
+	run->who = memo_who_ref(o->who);
 	run->created_ns = memo_wall_ns();
 	int code = 0;
 	for (size_t i = 0; code == 0 && i < o->force_tasks; i++) {

@@ -32,6 +32,9 @@ struct memo_run_options {
 	bool verify;
 	bool keep_going;
 	uid_t uid; /* whose demands they are */
+	const struct memo_who
+		*who; /* with these rights (base/who.h); a reference is taken. After a restart of the process the
+				     * user database says what they are. */
 };
 
 /* @id_out: MEMO_RUN_ID bytes, e.g. "20261121-235501-k3x9". The run exists, but is not started. */
@@ -46,7 +49,7 @@ MEMO_MUST int memo_run_start(struct memo_runner *r, const char *id, struct memo_
  * run goes on under its id. *@count_out: how many demanded instances that is; 0: there is nothing to retry and nothing
  * is changed. */
 MEMO_MUST int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool verify, uid_t uid,
-			     uint64_t *count_out, struct memo_err *err);
+			     const struct memo_who *who, uint64_t *count_out, struct memo_err *err);
 /* Starts nothing new, lets go on what runs: the rest ends as "never". */
 MEMO_MUST int memo_run_stop(struct memo_runner *r, const char *id, struct memo_err *err);
 /* Cancels what runs for nobody else, too. */
@@ -80,13 +83,31 @@ MEMO_MUST int memo_run_resume(struct memo_runner *r, struct memo_err *err);
 MEMO_MUST int memo_verify_result(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
 				 struct memo_result *res, struct memo_err *err);
 
+/* The command alone; the task has one. As above. */
+MEMO_MUST int memo_verify_command(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
+				  struct memo_result *res, struct memo_err *err);
+
+/* Every result in the store, in the order of the output hashes: what is stored is hashed, once however many results share it; an
+ * external path must exist; then the verify command of the task, if it is still registered. What is invalid is not served any
+ * more. Where it has come to is kept: a pass that was interrupted, by whatever, goes on from there. */
+struct memo_verify_all {
+	struct memo_scrub scrub;
+	bool restart; /* begin anew */
+	/* In the thread that verifies. @code 0: valid; -EBADMSG: invalid, and @text says why; else it could not be told. */
+	void (*verdict)(void *arg, const char *path, const struct memo_id *identity, int code, const char *text);
+	void *arg;
+	_Atomic uint64_t valid, invalid, unknown; /* of the whole pass */
+	uint64_t before; /* of these, found before the interruption; set before the first verdict */
+};
+MEMO_MUST int memo_verify_all(struct memo_runner *r, struct memo_verify_all *v, struct memo_err *err);
+
 /* ---- why and stats (why.c, stats.c) ---- */
 
 /* Why a read of this instance is a hit or would be a miss, in words: whose work is reused (when, run, seconds saved); or the
  * nearest earlier instance of the task and each differing key with both values; for a changed upstream followed down to
  * its cause; for changed code a unified diff. Never computes, never waits, never hashes. */
 MEMO_MUST int memo_runner_why(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
-			      struct memo_buf *out, struct memo_err *err);
+			      const struct memo_who *who, struct memo_buf *out, struct memo_err *err);
 /* {"total": {...}, "tasks": [{"task",...}]} with hits, misses, executions, failures, seconds_computed, seconds_saved,
  * results, bytes, bytes_shared (saved because several results share an object). */
 MEMO_MUST int memo_runner_stats(struct memo_runner *r, json_t **out, struct memo_err *err);

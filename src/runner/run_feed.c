@@ -184,7 +184,7 @@ static void note_failure(struct memo_runner *r, struct run *run, const char *pat
 
 /* One demand of the run. @name: the component of its path. */
 static void demand(struct memo_runner *r, struct run *run, const char *path, struct memo_task *t,
-		   const json_t *inputs, const char *name) LOCKED
+		   const json_t *inputs, const char *name, const struct memo_settings *set) LOCKED
 {
 	struct memo_err err = { 0 };
 	struct run_item *it = calloc(1, sizeof *it);
@@ -194,7 +194,9 @@ static void demand(struct memo_runner *r, struct run *run, const char *path, str
 			   ? memo_fail(&err, -ENOMEM, "out of memory")
 			   : 0;
 	if (code == 0)
-		code = memo_call_get(r, t, inputs, name, 0, 0, true, run, &c, &err);
+		code = memo_call_get(r, t, inputs, name, 0, 0,
+				     (struct asking){ .allowed = memo_may_start(set, run->who), .who = run->who },
+				     run, &c, &err);
 	if (code == 0) {
 		w->answer = answered;
 		w->arg = it;
@@ -236,13 +238,16 @@ static void feed_one(struct memo_runner *r, struct run *run, const char *path)
 	struct memo_err err = { 0 };
 	MEMO_AUTO_BUF struct memo_buf name = { 0 };
 	int code = memo_plan_resolve(r->store, path, &t, &inputs, &inner, &err);
+	struct memo_settings set;
 	if (code == 0)
 		code = memo_path_name(t, inputs, &name, &err);
+	if (code == 0)
+		code = memo_store_settings(r->store, &set, &err);
 	memo_mutex_lock(&r->mu);
 	if (code < 0)
 		note_failure(r, run, path, &err);
 	else
-		demand(r, run, path, t, inputs, name.data);
+		demand(r, run, path, t, inputs, name.data, &set);
 	memo_mutex_unlock(&r->mu);
 	free(inner);
 	json_decref(inputs);

@@ -76,6 +76,7 @@ struct run {
 	bool stopping, cancelled, failed;
 	json_t *force_tasks; /* array of names */
 	uid_t uid;
+	struct memo_who *who; /* NULL: no limits */
 	int64_t created_ns, ended_ns; /* wall clock */
 	uint64_t total;
 	struct memo_map seen;

@@ -26,6 +26,12 @@ static int load(struct memo_runner *r, const char *id, struct run **out, struct 
 	run->keep_going = memo_json_bool(j, "keep_going", false);
 	run->cancelled = memo_json_bool(j, "cancelled", false);
 	run->uid = (uid_t)memo_json_int(j, "uid", 0);
+	code = memo_who_user(run->uid, &run->who);
+	if (code < 0) {
+		memo_run_discard(r, run);
+		return memo_fail(err, code, "run '%s': the groups of user %u cannot be looked up: %s", id,
+				 (unsigned)run->uid, memo_strerror(code));
+	}
 	run->created_ns = memo_json_int(j, "created", 0);
 	run->ended_ns = memo_json_int(j, "ended", 0);
 	run->total = (uint64_t)memo_json_int(j, "total", 0);
@@ -266,7 +272,7 @@ static void forget_failure(struct memo_runner *r, const char *path)
 }
 
 int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool verify, uid_t uid,
-		   uint64_t *count_out, struct memo_err *err)
+		   const struct memo_who *who, uint64_t *count_out, struct memo_err *err)
 {
 	struct run *run;
 	int code = memo_run_take_up(r, id, &run, err);
@@ -314,6 +320,8 @@ int memo_run_retry(struct memo_runner *r, const char *id, const char *task, bool
 		     l = memo_map_next(&run->seen, l))
 			MEMO_CONTAINER(l, struct run_seen, link)->fresh = false;
 		run->uid = uid;
+		memo_who_unref(run->who);
+		run->who = memo_who_ref(who);
 		memo_mutex_unlock(&r->mu);
 	}
 	if (code == 0 && *count_out > 0)

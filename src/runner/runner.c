@@ -5,13 +5,9 @@
 #include "base/scope.h"
 #include "core/path.h"
 
-#include <grp.h>
-#include <pwd.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
-
-#define GROUPS_MAX 1024
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -136,27 +132,9 @@ const char *memo_runner_mountpoint(const struct memo_runner *r)
 
 /* ---- who may start work ---------------------------------------------------------------------- */
 
-static bool in_group(uid_t uid, gid_t gid)
+bool memo_may_start(const struct memo_settings *set, const struct memo_who *who)
 {
-	char text[4096];
-	struct passwd pw;
-	struct passwd *found = NULL;
-	if (getpwuid_r(uid, &pw, text, sizeof text, &found) != 0 || found == NULL)
-		return false;
-	gid_t list[GROUPS_MAX];
-	int n = GROUPS_MAX;
-	if (getgrouplist(found->pw_name, found->pw_gid, list, &n) < 0)
-		return false;
-	for (int i = 0; i < n; i++) {
-		if (list[i] == gid)
-			return true;
-	}
-	return false;
-}
-
-static bool may_start(const struct memo_settings *set, uid_t uid)
-{
-	return !set->has_runners || uid == 0 || uid == geteuid() || in_group(uid, set->runners_gid);
+	return !set->has_runners || memo_who_in(who, set->runners_gid);
 }
 
 /* ---- demands --------------------------------------------------------------------------------- */
@@ -170,13 +148,20 @@ static int demand_call(struct memo_runner *r, const struct memo_demand *d, const
 	if (code < 0)
 		return code;
 	struct call *c;
-	code = memo_call_get(r, d->task, d->inputs, name.data, d->flags, 0, may_start(set, d->uid), NULL, &c, err);
+	struct asking ask = { .allowed = memo_may_start(set, d->who), .who = d->who };
+	code = memo_call_get(r, d->task, d->inputs, name.data, d->flags, 0, ask, NULL, &c, err);
 	if (code < 0)
 		return code;
 	if (c->ino == 0)
 		c->ino = d->ino;
 	*out = c;
 	return 0;
+}
+
+static int too_many(const struct memo_settings *set, struct memo_err *err)
+{
+	return memo_fail(err, -EDQUOT, "you have %llu instances waiting already (memofs config max_waiting)",
+			 (unsigned long long)set->max_waiting);
 }
 
 static int demand_locked(struct memo_runner *r, const struct memo_demand *d, const struct memo_settings *set,
@@ -199,9 +184,7 @@ static int demand_locked(struct memo_runner *r, const struct memo_demand *d, con
 	if (code == 0) {
 		code = memo_call_attach(r, c, w, set->max_waiting);
 		if (code == -EDQUOT)
-			(void)memo_fail(err, code,
-					"you have %llu instances waiting already (memofs config max_waiting)",
-					(unsigned long long)set->max_waiting);
+			(void)too_many(set, err);
 		else if (code < 0)
 			(void)memo_fail(err, code, "out of memory");
 	}
@@ -215,7 +198,8 @@ static bool hit(struct memo_runner *r, const struct memo_demand *d, struct memo_
 	if (!d->task->cache || (d->flags & (MEMO_DEMAND_FORCE | MEMO_DEMAND_CHECK)) != 0)
 		return false;
 	struct memo_result *res = NULL;
-	if (memo_runner_peek(r, d->task, d->inputs, &res) < 0)
+	/* input files are looked at by the pool: whoever calls must not be held up by a disk */
+	if (memo_runner_peek(r, d->task, d->inputs, d->who, MEMO_PEEK_NO_FILES, &res) < 0)
 		return false;
 	MEMO_AUTO_BUF struct memo_buf name = { 0 };
 	struct memo_named n;
@@ -298,7 +282,7 @@ int memo_runner_start(struct memo_runner *r, const struct memo_demand *d, enum m
 	int code = memo_store_settings(r->store, &set, err);
 	if (code < 0)
 		return code;
-	if (!may_start(&set, d->uid))
+	if (!memo_may_start(&set, d->who))
 		return memo_fail(err, -EACCES,
 				 "task '%s': you may not start work in this store (memofs config runners)",
 				 d->task->name);
@@ -306,8 +290,12 @@ int memo_runner_start(struct memo_runner *r, const struct memo_demand *d, enum m
 	memo_mutex_lock(&r->mu);
 	code = demand_call(r, d, &set, &c, err);
 	if (code == 0) {
-		c->started = true;
-		*state_out = memo_call_state(c);
+		code = memo_call_charge(r, c, d->uid, set.max_waiting);
+		if (code == -EDQUOT)
+			(void)too_many(&set, err);
+		c->started = c->started || code == 0;
+		if (code == 0)
+			*state_out = memo_call_state(c);
 		memo_call_unref(r, c);
 	}
 	memo_mutex_unlock(&r->mu);
@@ -420,7 +408,7 @@ int memo_runner_forget(struct memo_runner *r, struct memo_task *t, const json_t 
 	size_t n = 0;
 	struct memo_result *res = NULL;
 	struct memo_named named;
-	if (memo_runner_peek(r, t, inputs, &res) == 0)
+	if (memo_runner_peek(r, t, inputs, NULL, 0, &res) == 0)
 		id[n++] = res->identity;
 	memo_result_unref(res);
 	code = memo_store_named(r->store, t->name, t->version, name.data, &named, err);
@@ -450,6 +438,13 @@ void memo_runner_task_changed(struct memo_runner *r, const char *task, const cha
 {
 	memo_mutex_lock(&r->mu);
 	memo_post_event(r, MEMO_EVENT_TASK, task, version, NULL, MEMO_STATES, NULL);
+	memo_mutex_unlock(&r->mu);
+}
+
+void memo_runner_settings_changed(struct memo_runner *r)
+{
+	memo_mutex_lock(&r->mu);
+	memo_post_event(r, MEMO_EVENT_SETTINGS, NULL, NULL, NULL, MEMO_STATES, NULL);
 	memo_mutex_unlock(&r->mu);
 }
 

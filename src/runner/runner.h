@@ -12,6 +12,11 @@
  *
  * Ownership: the runner owns its threads and the children; results and tasks are shared by reference.
  * Limits: MEMO_RUNNER_DEPTH nested needs; the setting `max_waiting` per user.
+ * Rights. A File or Directory input that a demand names, also by way of a need, is opened with the rights of whoever asks,
+ * each time, a hit included; -EACCES otherwise. So demands of users with different rights are resolved apart, and only what
+ * executes is shared. What a task reads in the mount while it runs is read by the store's owner, whom it runs as: which paths
+ * that can be is its author's word. The setting `runners` is looked at with the asker's groups, too.
+ *
  * What a demand can end with: -EIO the task failed (or is in its back-off), -EDEADLK a cycle of demands, -EACCES not
  * allowed to start work, -EDQUOT too many waiting, -ENOSPC the store is full, -ECANCELED cancelled, -ENOENT for PEEK,
  * -EINVAL inputs that do not fit (an input file is missing is -EIO with a sentence). */
@@ -65,6 +70,9 @@ struct memo_demand {
 	const json_t *inputs; /* canonical; a reference is taken, must not be changed afterwards */
 	unsigned flags;
 	uid_t uid; /* who asks; the store's owner for internal use */
+	const struct memo_who
+		*who; /* his rights (base/who.h), for what the inputs name; a reference is taken. NULL: no
+				     * limits. */
 	pid_t tid; /* thread that asks, 0: none (not a process of this machine) */
 	uint64_t ino; /* node id for the result, 0: any */
 	memo_answer_fn *answer;
@@ -86,9 +94,11 @@ MEMO_MUST int memo_runner_start(struct memo_runner *r, const struct memo_demand 
 				struct memo_err *err);
 
 /* What is known now, without hashing, waiting or starting anything. 0: a hit (a reference). -ENOENT: a miss.
- * -EAGAIN: cannot be told without hashing an input. Costs stats of input files and point reads. */
+ * -EAGAIN: cannot be told without hashing an input. Input files are opened with the rights of @who, which may block; with
+ * MEMO_PEEK_NO_FILES none is touched, and -EAGAIN also says that there is one. -EACCES: @who may not read one. */
+enum memo_peek_flags { MEMO_PEEK_NO_FILES = 1 };
 MEMO_MUST int memo_runner_peek(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
-			       struct memo_result **out);
+			       const struct memo_who *who, unsigned flags, struct memo_result **out);
 /* True when what the name means can change without a registration: it has File or Directory values, needs, tools without
  * a declared version, or "cache": false. Such names are looked up anew each time. */
 bool memo_runner_volatile(const struct memo_task *t, const json_t *inputs);
@@ -137,18 +147,23 @@ MEMO_MUST int memo_runner_room(struct memo_runner *r, json_t **out, struct memo_
 /* The registry was changed by the control server: tell listeners. */
 void memo_runner_task_changed(struct memo_runner *r, const char *task, const char *version);
 
+/* The settings were changed by the control server: tell listeners. */
+void memo_runner_settings_changed(struct memo_runner *r);
+
 /* ---- listening ------------------------------------------------------------------------------- */
 
 enum memo_event_kind {
 	MEMO_EVENT_STATE, /* an instance changed its state */
 	MEMO_EVENT_NAME, /* the name means another result now, or none */
 	MEMO_EVENT_TASK, /* a task version was added, updated or removed */
+	MEMO_EVENT_NOTICE, /* a line for the log of a daemon: @reason; the rest is not set */
+	MEMO_EVENT_SETTINGS, /* a setting was changed; no task */
 };
 struct memo_event {
 	enum memo_event_kind kind;
 	const char *task;
 	const char *version;
-	const char *name; /* component; NULL for TASK */
+	const char *name; /* component; NULL for TASK and SETTINGS */
 	enum memo_state state; /* for STATE */
 	const char *reason; /* may be NULL */
 };
@@ -169,7 +184,8 @@ enum memo_state memo_runner_state(struct memo_runner *r, const struct memo_task 
  * exist (yet). Never waits, never computes. At most MEMO_INFO_BYTES (the last ones of a longer log). */
 #define MEMO_INFO_BYTES ((size_t)16 << 20)
 MEMO_MUST int memo_runner_info(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,
-			       const char *what, struct memo_buf *out, struct memo_err *err);
+			       const struct memo_who *who, const char *what, struct memo_buf *out,
+			       struct memo_err *err);
 extern const char *const memo_info_names[]; /* the above, NULL at the end */
 /* A descriptor of the growing or final log, for following; "stderr" or "stdout". -ENOENT: none. */
 MEMO_MUST int memo_runner_log(struct memo_runner *r, const struct memo_task *t, const json_t *inputs,

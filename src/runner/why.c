@@ -26,6 +26,7 @@
 
 struct why {
 	struct memo_runner *r;
+	const struct memo_who *who; /* who wants to know */
 	struct memo_buf *out;
 	json_t *told; /* path -> true */
 };
@@ -200,7 +201,7 @@ static int tell_read(struct why *w, const json_t *entry, unsigned depth)
 	if (r < 0)
 		return memo_buf_printf(w->out, "%s\n", err.text);
 	char hex[MEMO_HEX_SIZE];
-	r = memo_peek_known(w->r, t, inputs, &res);
+	r = memo_peek_known(w->r, t, inputs, w->who, &res);
 	if (r == 0) {
 		r = memo_buf_printf(w->out, "%.*s\n", SHORT_HEX, memo_id_hex(&res->hash, hex));
 	} else {
@@ -484,7 +485,7 @@ static int explain(struct why *w, struct memo_task *t, const json_t *inputs, con
 	struct memo_why_now n;
 	if (depth > DEPTH || enough(w))
 		return 0;
-	int r = memo_why_look(w->r, t, inputs, &n);
+	int r = memo_why_look(w->r, t, inputs, w->who, &n);
 	if (r == 0 && n.hit && depth == 0) {
 		r = tell_hit(w, &n);
 	} else if (r == 0) {
@@ -496,11 +497,11 @@ static int explain(struct why *w, struct memo_task *t, const json_t *inputs, con
 	return r;
 }
 
-int memo_runner_why(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_buf *out,
-		    struct memo_err *err)
+int memo_runner_why(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const struct memo_who *who,
+		    struct memo_buf *out, struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *told = json_object();
-	struct why w = { .r = r, .out = out, .told = told };
+	struct why w = { .r = r, .who = who, .out = out, .told = told };
 	int code = told == NULL ? -ENOMEM : explain(&w, t, inputs, NULL, 0);
 	if (code == 0)
 		code = memo_buf_error(out);

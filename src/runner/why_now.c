@@ -32,7 +32,8 @@ static int look_files(struct memo_runner *r, struct memo_why_now *n)
 		char label[2 * MEMO_NAME_MAX];
 		if (f->input != NULL && !f->input->identity)
 			continue;
-		int code = memo_store_digest_known(r->store, f->path, f->directory, &f->digest);
+		int code = memo_store_digest_known(r->store, f->path, f->directory,
+						   f->input != NULL ? n->who : NULL, &f->digest);
 		f->known = code == 0;
 		file_label(f, n->task, label, sizeof label);
 		if (code == -EAGAIN)
@@ -58,7 +59,7 @@ static int look_upstream(struct memo_runner *r, struct memo_why_now *n)
 {
 	for (size_t i = 0; i < n->plan.ups; i++) {
 		struct memo_dep_up *u = &n->plan.up[i];
-		int code = memo_peek_known(r, u->task, u->inputs, &u->result);
+		int code = memo_peek_known(r, u->task, u->inputs, n->who, &u->result);
 		if (code == 0)
 			continue;
 		u->result = no_result();
@@ -116,7 +117,7 @@ void memo_why_clear(struct memo_why_now *n)
 static int look_record(struct memo_runner *r, struct memo_why_now *n)
 {
 	struct memo_result *res = NULL;
-	n->hit = memo_runner_peek(r, n->task, n->inputs, &res) == 0;
+	n->hit = memo_runner_peek(r, n->task, n->inputs, n->who, 0, &res) == 0;
 	if (n->hit)
 		n->id = res->identity;
 	memo_result_unref(res);
@@ -125,9 +126,10 @@ static int look_record(struct memo_runner *r, struct memo_why_now *n)
 	return code == -ENOENT ? 0 : code;
 }
 
-int memo_why_look(struct memo_runner *r, struct memo_task *t, const json_t *inputs, struct memo_why_now *n)
+int memo_why_look(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const struct memo_who *who,
+		  struct memo_why_now *n)
 {
-	*n = (struct memo_why_now){ .task = t, .inputs = inputs };
+	*n = (struct memo_why_now){ .task = t, .inputs = inputs, .who = who };
 	n->state = memo_runner_state(r, t, inputs);
 	int code = memo_plan_path(t, inputs, &n->path, &n->err);
 	if (code == 0)

@@ -8,6 +8,8 @@
 struct memo_why_now {
 	struct memo_task *task; /* borrowed */
 	const json_t *inputs;
+	const struct memo_who
+		*who; /* borrowed: who wants to know, and may not learn of files that he cannot read */
 	struct memo_buf path;
 	struct memo_plan plan;
 	bool planned;
@@ -26,7 +28,7 @@ struct memo_why_now {
 /* 0 also when the instance cannot be executed as it stands: then n->err says why. @t and @inputs are borrowed. Clear @n in any
  * case. */
 MEMO_MUST int memo_why_look(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
-			    struct memo_why_now *n);
+			    const struct memo_who *who, struct memo_why_now *n);
 void memo_why_clear(struct memo_why_now *n);
 
 #endif

@@ -443,15 +443,19 @@ static int pin(struct memo_store *s, const struct memo_id *identity, bool pinned
 		r = memo_receipt_read(s, identity, &receipt);
 	if (r == 0 && receipt != NULL)
 		r = memo_json_set(receipt, "pinned", json_boolean(pinned));
-	if (r == 0 && receipt != NULL)
-		r = memo_receipt_write(s, identity, receipt, err);
 	if (r == -ENOENT || r == -EBADMSG)
 		r = 0; /* without a receipt it cannot be rebuilt either; that is for fsck */
 	if (r < 0)
 		return r;
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
 	memo_batch_put_json(&b, MEMO_INSTANCES, identity->byte, sizeof identity->byte, record);
-	return memo_manifest_write(s->manifest, &b, true, err);
+	memo_receipts_hold(s);
+	if (receipt != NULL)
+		r = memo_receipt_write(s, identity, receipt, err);
+	if (r == 0)
+		r = memo_manifest_write(s->manifest, &b, true, err);
+	memo_receipts_let_go(s);
+	return r;
 }
 
 int memo_store_pin(struct memo_store *s, const struct memo_id *identity, bool pinned, struct memo_err *err)

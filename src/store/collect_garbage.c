@@ -140,7 +140,8 @@ static int see_shard(struct memo_collecting *c, const char *shard)
 
 /* Under the identity's lock. 1: it still has no result, and nothing makes one. *@logs: those too are of no use any more; what a
  * collected result has says how it was made. */
-static int is_stale(struct memo_store *s, const struct memo_id *identity, bool *logs, struct memo_err *err)
+static int is_stale(struct memo_store *s, const struct memo_id *identity, bool *logs, bool *receipt_out,
+		    struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *record = NULL;
 	int r = memo_record_load(s, identity, &record, err);
@@ -155,21 +156,21 @@ static int is_stale(struct memo_store *s, const struct memo_id *identity, bool *
 	r = memo_receipt_read(s, identity, &receipt);
 	if (r < 0)
 		return r == -ENOENT;
+	*receipt_out = true;
 	return memo_json_int(receipt, "sequence", 0) < memo_json_int(record, "sequence", 0);
 }
 
-/* @dir: the shard below receipts/ or logs/. */
-static int remove_file(struct memo_collecting *c, int parts, const char *kind, const char *hex, const char *leaf)
+static int remove_log(struct memo_collecting *c, const char *hex, const char *leaf)
 {
 	const char shard[3] = { hex[0], hex[1], '\0' };
 	MEMO_AUTO_FD int dir = -1;
 	struct stat st;
-	int r = memo_io_open_dir(parts, shard, &dir);
+	int r = memo_io_open_dir(c->store->logs_fd, shard, &dir);
 	if (r < 0 || fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
 	if (!c->gc->dry && unlinkat(dir, leaf, 0) < 0)
 		return 0;
-	return tell_garbage(c, kind, leaf, (uint64_t)st.st_size);
+	return tell_garbage(c, "log", leaf, (uint64_t)st.st_size);
 }
 
 static int see_stale(struct memo_collecting *c, const struct memo_id *identity)
@@ -178,17 +179,21 @@ static int see_stale(struct memo_collecting *c, const struct memo_id *identity)
 	char hex[MEMO_HEX_SIZE];
 	char log[LOG_NAME];
 	bool logs = false;
+	bool receipt = false;
 	(void)memo_id_hex(identity, hex);
 	struct memo_mutex *mu = memo_identity_lock(s, identity);
 	memo_mutex_lock(mu);
-	int r = is_stale(s, identity, &logs, c->err);
+	int r = is_stale(s, identity, &logs, &receipt, c->err);
 	bool stale = r == 1;
-	if (stale)
-		r = remove_file(c, s->receipts_fd, "receipt", hex, hex);
+	r = 0;
+	if (stale && receipt && !c->gc->dry)
+		r = memo_receipt_remove(s, identity);
+	if (r == 0 && stale && receipt)
+		r = tell_garbage(c, "receipt", hex, 0);
 	static const char *const which[] = { "stderr", "stdout" };
 	for (size_t i = 0; i < 2 && r == 0 && stale && logs; i++) {
 		(void)snprintf(log, sizeof log, "%s.%s", hex, which[i]);
-		r = remove_file(c, s->logs_fd, "log", hex, log);
+		r = remove_log(c, hex, log);
 	}
 	memo_mutex_unlock(mu);
 	return r < 0 ? r : 0;

@@ -158,7 +158,8 @@ static int check_writable(const char *v, struct memo_err *err)
 
 static int check_sandbox(const char *v, struct memo_err *err)
 {
-	if (strcmp(v, "on") == 0 || strcmp(v, "off") == 0 || strcmp(v, "auto") == 0)
+	enum memo_sandbox_mode mode;
+	if (memo_sandbox_parse(v, &mode) == 0)
 		return 0;
 	return memo_fail(err, -EINVAL, "setting 'sandbox': '%s' is none of 'on', 'off' and 'auto'", v);
 }
@@ -393,8 +394,8 @@ static int apply_access(struct memo_store *s, const json_t *values)
 			return memo_errno();
 		if (st.st_gid != gid && fchown(fd[i], (uid_t)-1, gid) < 0)
 			return memo_errno();
-		/* The owner keeps writing whatever others may. */
-		if (fchmod(fd[i], mode | 0700) < 0)
+		/* The owner keeps writing whatever others may; nobody else ever does. */
+		if (fchmod(fd[i], (mode | 0700) & ~(mode_t)0022) < 0)
 			return memo_errno();
 	}
 	return 0;
@@ -490,6 +491,12 @@ static int fill(const char *key, const char *v, struct memo_settings *out)
 		r = memo_task_parse_size(v, &out->memory_bytes);
 	} else if (strcmp(key, "path") == 0) {
 		(void)snprintf(out->path, sizeof out->path, "%s", v);
+	} else if (strcmp(key, "sandbox") == 0) {
+		r = memo_sandbox_parse(v, &out->sandbox);
+	} else if (strcmp(key, "readable") == 0) {
+		(void)snprintf(out->readable, sizeof out->readable, "%s", v);
+	} else if (strcmp(key, "writable") == 0) {
+		(void)snprintf(out->writable, sizeof out->writable, "%s", v);
 	} else if (strcmp(key, "mode") == 0) {
 		r = parse_mode(v, &out->mode);
 	} else if (strcmp(key, "group") == 0) {

@@ -4,17 +4,17 @@
  * after the hashing must show in the stat: a file that was changed within the grain of the file system's clock before the
  * hashing began could be changed again without a trace, and is not remembered. The clock for this is the coarse one, which
  * the kernel stamps files with; a time in the future is never old enough.
- * Nothing below the store's own mount is read: that would be a demand in disguise, and a thread waiting for itself. */
+ * Nothing below the store's own mount is read: that would be a demand in disguise, and a thread waiting for itself.
+ *
+ * Each file is opened once, with the rights of whoever asks (base/who.h), and what is hashed is what was opened. */
 #include "internal.h"
 
 #include "base/json.h"
 #include "base/scope.h"
+#include "base/who.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 
 #define TRIES 3
@@ -162,48 +162,50 @@ static int fail_mount(const char *path, struct memo_err *err)
 			 "'%s': leads into this store's own mount; name the instance instead (/tasks/...)", path);
 }
 
-/* By O_PATH first: that neither blocks on a FIFO nor asks our own filesystem for more than a look-up, and tells the
- * device before anything is read. */
-static int open_input(struct memo_store *s, const char *path, bool directory, int *fd_out, struct memo_err *err)
+static int fail_open(const char *path, int r, struct memo_err *err)
+{
+	switch (r) {
+	case -EXDEV:
+		return fail_mount(path, err);
+	case -EISDIR:
+		return memo_fail(err, r, "'%s': is a directory, a file is wanted", path);
+	case -ENOTDIR:
+		return memo_fail(err, r, "'%s': is not a directory", path);
+	case -EINVAL:
+		return memo_fail(err, r, "'%s': is neither a file nor a directory", path);
+	case -EPERM:
+		return memo_fail(err, -EACCES, "'%s': files of /proc, /sys and /dev cannot be inputs; copy it",
+				 path);
+	case -EACCES:
+		return memo_fail(err, r, "'%s': you may not read it", path);
+	default:
+		return memo_fail(err, r, "'%s': %s", path, memo_strerror(r));
+	}
+}
+
+/* With the rights of @who, each time, also when the digest is known: what a memo tells is not for everyone. */
+static int open_input(const struct memo_store *s, const char *path, bool directory, const struct memo_who *who,
+		      int *fd_out, struct memo_err *err)
 {
 	if (path[0] != '/')
 		return memo_fail(err, -EINVAL, "'%s': is not an absolute path", path);
 	if (below_mount(s, path))
 		return fail_mount(path, err);
-	MEMO_AUTO_FD int place = open(path, O_PATH | O_CLOEXEC);
-	struct statx sx;
-	int r = place < 0 ? memo_errno() : 0;
-	if (r == 0 && statx(place, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx) < 0)
-		r = memo_errno();
-	if (r < 0)
-		return memo_fail(err, r, "'%s': %s", path, memo_strerror(r));
-	if (s->mountpoint != NULL && makedev(sx.stx_dev_major, sx.stx_dev_minor) == s->mount_dev)
-		return fail_mount(path, err);
-	if (!directory && S_ISDIR(sx.stx_mode))
-		return memo_fail(err, -EISDIR, "'%s': is a directory, a file is wanted", path);
-	if (directory && !S_ISDIR(sx.stx_mode))
-		return memo_fail(err, -ENOTDIR, "'%s': is not a directory", path);
-	if (!directory && !S_ISREG(sx.stx_mode))
-		return memo_fail(err, -EINVAL, "'%s': is neither a file nor a directory", path);
-	char self[64];
-	(void)snprintf(self, sizeof self, "/proc/self/fd/%d", place);
-	int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (directory ? O_DIRECTORY : 0);
-	int fd = open(self, flags);
-	if (fd < 0) {
-		r = memo_errno();
-		return memo_fail(err, r, "'%s': %s", path, memo_strerror(r));
-	}
-	*fd_out = fd;
-	return 0;
+	const struct memo_who_open o = { .directory = directory,
+					 .has_dev = s->mountpoint != NULL,
+					 .dev = s->mount_dev };
+	int r = memo_who_open(who, path, &o, fd_out);
+	return r < 0 ? fail_open(path, r, err) : 0;
 }
 
 /* ---- hashing ------------------------------------------------------------------------------------------- */
 
 /* One try; -EAGAIN: it changed meanwhile. */
-static int hash_file(struct memo_store *s, const char *path, struct memo_digest *out, struct memo_err *err)
+static int hash_file(struct memo_store *s, const char *path, const struct memo_who *who, struct memo_digest *out,
+		     struct memo_err *err)
 {
 	MEMO_AUTO_FD int fd = -1;
-	int r = open_input(s, path, false, &fd, err);
+	int r = open_input(s, path, false, who, &fd, err);
 	if (r < 0)
 		return r;
 	int64_t now = coarse_now();
@@ -228,17 +230,28 @@ static int hash_file(struct memo_store *s, const char *path, struct memo_digest 
 	return 0;
 }
 
-static int hash_directory(struct memo_store *s, const char *path, struct memo_digest *out, struct memo_err *err)
+/* Every file in it is opened with the rights of @who. */
+static int scan_as(int fd, const struct memo_who *who, struct memo_tree **out, struct memo_err *err)
+{
+	if (memo_who_assume(who) < 0)
+		return memo_tree_scan_for(fd, MEMO_TREE_FOLLOW, who, out, err);
+	int r = memo_tree_scan(fd, MEMO_TREE_FOLLOW, out, err);
+	memo_who_resume(who);
+	return r;
+}
+
+static int hash_directory(struct memo_store *s, const char *path, const struct memo_who *who,
+			  struct memo_digest *out, struct memo_err *err)
 {
 	MEMO_AUTO_FD int fd = -1;
-	int r = open_input(s, path, true, &fd, err);
+	int r = open_input(s, path, true, who, &fd, err);
 	if (r < 0)
 		return r;
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return memo_fail(err, memo_errno(), "'%s': cannot be examined", path);
 	struct memo_tree *t;
-	r = memo_tree_scan(fd, MEMO_TREE_FOLLOW, &t, err);
+	r = scan_as(fd, who, &t, err);
 	if (r < 0)
 		return memo_fail_prefix(err, r, "'%s'", path);
 	*out = (struct memo_digest){ .id = *memo_tree_id(t), .guard = guard_of(&st), .size = memo_tree_bytes(t) };
@@ -246,41 +259,34 @@ static int hash_directory(struct memo_store *s, const char *path, struct memo_di
 	return 0;
 }
 
-int memo_store_digest(struct memo_store *s, const char *path, bool directory, struct memo_digest *out,
-		      struct memo_err *err)
+int memo_store_digest(struct memo_store *s, const char *path, bool directory, const struct memo_who *who,
+		      struct memo_digest *out, struct memo_err *err)
 {
 	int r = -EAGAIN;
 	for (int i = 0; i < TRIES && r == -EAGAIN; i++)
-		r = directory ? hash_directory(s, path, out, err) : hash_file(s, path, out, err);
+		r = directory ? hash_directory(s, path, who, out, err) : hash_file(s, path, who, out, err);
 	return r;
 }
 
-static int stat_outside(const struct memo_store *s, const char *path, struct stat *st)
+int memo_store_may_read(struct memo_store *s, const char *path, bool directory, const struct memo_who *who,
+			struct memo_err *err)
 {
-	MEMO_AUTO_FD int place = open(path, O_PATH | O_CLOEXEC);
-	struct statx sx;
-	if (place < 0 || statx(place, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx) < 0)
-		return memo_errno();
-	if (makedev(sx.stx_dev_major, sx.stx_dev_minor) == s->mount_dev)
-		return -ELOOP;
-	return fstat(place, st) < 0 ? memo_errno() : 0;
+	MEMO_AUTO_FD int fd = -1;
+	return open_input(s, path, directory, who, &fd, err);
 }
 
-int memo_store_digest_known(struct memo_store *s, const char *path, bool directory, struct memo_digest *out)
+int memo_store_digest_known(struct memo_store *s, const char *path, bool directory, const struct memo_who *who,
+			    struct memo_digest *out)
 {
-	if (directory)
-		return -EAGAIN;
-	if (below_mount(s, path))
-		return -ELOOP;
-	struct stat st;
-	/* With a mount, the device comes before the stat: a link may lead into it, and only a look-up is sure to answer. */
-	int r = s->mountpoint == NULL ? (stat(path, &st) < 0 ? memo_errno() : 0) : stat_outside(s, path, &st);
+	MEMO_AUTO_FD int fd = -1;
+	int r = open_input(s, path, directory, who, &fd, NULL);
 	if (r < 0)
 		return r;
-	if (S_ISDIR(st.st_mode))
-		return -EISDIR;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
+	struct stat st;
+	if (directory)
+		return -EAGAIN;
+	if (fstat(fd, &st) < 0)
+		return memo_errno();
 	struct memo_guard g = guard_of(&st);
 	return recall(s, path, &g, out);
 }

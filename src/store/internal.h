@@ -7,9 +7,11 @@
 
 #include "base/map.h"
 #include "base/sync.h"
+#include "breaker.h"
 #include "manifest.h"
 #include "store.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -83,6 +85,21 @@ struct memo_collector {
 	uint64_t ms; /* guarded by mu */
 };
 
+/* Receipts that the manifest may have in its log alone: receipt.h. */
+#define MEMO_RECENT_UNSURE 64
+struct memo_recent {
+	pthread_rwlock_t
+		hold; /* shared: between a receipt and its batch; exclusive: another directory becomes the active one */
+	int fd[2];
+	_Atomic unsigned active; /* index of the one that is written to; changes with @hold held exclusively */
+	_Atomic unsigned count; /* written since the last checkpoint */
+	_Atomic bool busy; /* a checkpoint is being made */
+	struct memo_mutex mu;
+	struct memo_id unsure[MEMO_RECENT_UNSURE]; /* guarded by mu: receipts whose batch failed */
+	size_t unsures; /* guarded by mu */
+	bool stay; /* guarded by mu: more of them than are remembered */
+};
+
 struct memo_config {
 	struct memo_mutex mu;
 	json_t *values; /* guarded by mu: key -> text, only what is not the default */
@@ -103,10 +120,14 @@ struct memo_store {
 	char *mountpoint; /* set once, before the mount is served */
 	uint64_t mount_dev;
 	struct memo_manifest *manifest;
+	struct memo_recent recent;
+	memo_store_say_fn *say; /* NULL: nobody listens */
+	void *say_arg;
+	bool opening; /* until memo_store_open() returns; one thread */
 
 	struct memo_mutex ino_mu;
 	uint64_t ino_next; /* guarded by ino_mu */
-	uint64_t ino_limit; /* guarded by ino_mu: ids below it are reserved durably */
+	_Atomic uint64_t ino_limit; /* changed with ino_mu: ids below it are reserved durably */
 
 	struct memo_mutex object_mu[MEMO_STORE_STRIPES]; /* by output hash: placing and committing, or removing */
 	struct memo_mutex identity_mu[MEMO_STORE_STRIPES]; /* read, change, write of one instance's record */
@@ -121,6 +142,11 @@ struct memo_store {
 	struct memo_shard hold[MEMO_HOLD_SHARDS];
 	struct memo_shard use[MEMO_HOLD_SHARDS];
 	struct memo_collector collector;
+	struct memo_breaker breaker;
+	_Atomic uint64_t damaged;
+	_Atomic bool checking; /* memo_store_check() */
+	memo_alarm_fn *alarm; /* set once, before other threads use the store */
+	void *alarm_arg;
 };
 
 /* ---- store.c -------------------------------------------------------------------------------------- */
@@ -129,8 +155,15 @@ struct memo_store {
 void memo_store_ino_above(struct memo_store *s, uint64_t used);
 /* Makes the limit durable now. */
 MEMO_MUST int memo_store_ino_save(struct memo_store *s, struct memo_err *err);
+/* The row of the limit as it stands, without a lock: for a rebuild. */
+void memo_store_ino_batch(struct memo_store *s, struct memo_batch *b);
+/* Tells whoever opened the store, line by line. */
+void memo_store_say(struct memo_store *s, bool progress, const char *lines);
 
 /* ---- config.c ------------------------------------------------------------------------------------- */
+
+/* safe.c: opens the store's directory at @dir (absolute, without links), when nobody but the trusted decides what lies there. */
+MEMO_MUST int memo_store_open_place(const char *dir, int *fd_out, struct memo_err *err);
 
 MEMO_MUST int memo_config_load(struct memo_store *s, struct memo_buf *notice, struct memo_err *err);
 void memo_config_clear(struct memo_store *s);
@@ -180,9 +213,18 @@ MEMO_MUST int memo_publish_record(struct memo_store *s, const struct memo_public
 
 /* ---- recover.c ------------------------------------------------------------------------------------ */
 
-/* After opening the manifest: what was in flight becomes PENDING, what is missing comes back from the receipts. */
+/* After opening the manifest: what is missing comes back from the receipts, what was in flight becomes PENDING. */
 MEMO_MUST int memo_recover(struct memo_store *s, enum memo_manifest_found found, bool unclean,
 			   struct memo_buf *notice, struct memo_err *err);
+/* memo_heal_fn of a store that is open; @arg: the store. */
+MEMO_MUST int memo_recover_live(void *arg, const char *said, struct memo_err *err);
+/* The whole comparison, on demand (fsck --repair): every receipt against its record. Publications may go on meanwhile.
+ * *@back_out (may be NULL): how many results were put back. */
+MEMO_MUST int memo_recover_all(struct memo_store *s, size_t *back_out, struct memo_err *err);
+
+/* One result back from its receipt, whatever its record says; for a repair, with both locks of the instance. -EBADMSG: the
+ * receipt makes no sense. */
+MEMO_MUST int memo_recover_adopt(struct memo_store *s, const struct memo_id *identity, const json_t *receipt);
 
 /* ---- result.c ------------------------------------------------------------------------------------- */
 

@@ -26,12 +26,32 @@ MEMO_MUST int memo_object_link_tree(struct memo_store *s, int dirfd, const char 
 MEMO_MUST int memo_object_put(struct memo_store *s, const void *data, size_t len, bool exec, struct memo_id *id_out,
 			      struct memo_err *err);
 
-/* Moves what has that name to quarantine; forgets what was checked. */
-void memo_object_quarantine(struct memo_store *s, const struct memo_id *id, enum memo_object_kind kind);
-/* Files of the tree at @dirfd have the type and size that the listing says. -EBADMSG. @deep: and the content. */
-MEMO_MUST int memo_object_compare(int dirfd, const struct memo_tree *t, bool deep, struct memo_err *err);
-/* Reads all bytes of a result: 0 whole, -ENOENT, -EBADMSG. */
-MEMO_MUST int memo_object_verify(struct memo_store *s, const struct memo_result *r);
+/* Why something is put into quarantine; the word becomes a part of its name there. */
+enum memo_quarantine { MEMO_DAMAGED, MEMO_UNREADABLE, MEMO_LEFTOVER };
+/* Moves @name below @dirfd there, as @leaf. */
+MEMO_MUST int memo_quarantine_move(struct memo_store *s, int dirfd, const char *name, const char *leaf,
+				   enum memo_quarantine why);
+/* Moves the object with that name to quarantine, counts and tells it; forgets what was checked. A damaged one is removed where it cannot
+ * be moved. -ENOENT: there was none. */
+int memo_object_quarantine(struct memo_store *s, const struct memo_id *id, enum memo_object_kind kind,
+			   enum memo_quarantine why);
+/* What marks an object, or the entry of a tree that @index stands for, in a table; never 0. */
+uint64_t memo_object_mark(const struct memo_id *id, enum memo_object_kind kind, uint64_t index);
+/* What a look at an object that ended with @code comes to. -EBADMSG: it was moved to quarantine, because it is damaged or is given up
+ * (breaker.h); -EIO: it could not be read, and stays; else @code. @mark: what failures are counted against. */
+MEMO_MUST int memo_object_judge(struct memo_store *s, const struct memo_id *id, enum memo_object_kind kind,
+				uint64_t mark, int code);
+/* What is in the tree at @dirfd is what the listing says, in type, size and mode; -EBADMSG names the first that is not. @deep: the
+ * content, too, read as @b says (may be NULL). */
+MEMO_MUST int memo_object_compare(int dirfd, const struct memo_tree *t, bool deep, struct memo_scrub *b,
+				  struct memo_err *err);
+/* The listing, verified against its name. -ENOENT, -EBADMSG, or an error of the disk. */
+MEMO_MUST int memo_object_listing(struct memo_store *s, const struct memo_id *id, struct memo_tree **out);
+/* Opens what has that name without following a link. -EBADMSG: something that cannot be an object. */
+MEMO_MUST int memo_object_open(struct memo_store *s, const struct memo_id *id, enum memo_object_kind kind,
+			       int *fd_out);
+/* 0: a regular file of that size with an object's mode; -EBADMSG. */
+MEMO_MUST int memo_object_look(int fd, uint64_t size, bool exec);
 
 void memo_object_clear(struct memo_store *s);
 

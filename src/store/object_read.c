@@ -1,26 +1,30 @@
 /* Reading objects, never without looking at them: type, size and mode each time, the content of what is small once in
  * a process's life. What is wrong goes to quarantine and is reported as -EBADMSG. An error of the disk is not damage: it
- * is passed on, and the object stays. */
+ * is passed on, and the object stays until it fails again (breaker.h). */
 #include "object.h"
+#include "scrub.h"
 
 #include "base/io.h"
 #include "base/scope.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define CHECKED_FIRST 1024
+/* A shortage of descriptors or memory mostly ends when another reader closes: a few short naps. */
+#define SHORT_TRIES 4
+#define SHORT_NAP_MS 5
 
 /* ---- what was checked ------------------------------------------------------------------------------- */
 
-/* A mark for an object, or for the @index-th entry of a tree; never 0. */
-static uint64_t mark_of(const struct memo_id *id, uint64_t kind, uint64_t index)
+uint64_t memo_object_mark(const struct memo_id *id, enum memo_object_kind kind, uint64_t index)
 {
 	uint64_t m;
 	memcpy(&m, id->byte, sizeof m);
-	m ^= (kind + index * 4 + 1) * UINT64_C(0x9e3779b97f4a7c15);
+	m ^= ((uint64_t)kind + index * 4 + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	return m != 0 ? m : 1;
 }
 
@@ -97,34 +101,59 @@ void memo_object_clear(struct memo_store *s)
 
 /* ---- files ------------------------------------------------------------------------------------------ */
 
-/* @fd: what was opened. -EBADMSG: not the file that is meant. */
-static int check_file(struct memo_store *s, int fd, const struct memo_id *id, uint64_t size, bool exec,
-		      uint64_t mark)
+int memo_object_look(int fd, uint64_t size, bool exec)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return memo_errno();
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != size || (st.st_mode & 0777) != (exec ? 0555 : 0444))
-		return -EBADMSG;
-	if (size > MEMO_STORE_CHECK_BYTES || was_checked(s, mark))
-		return 0;
+	bool right = S_ISREG(st.st_mode) && (uint64_t)st.st_size == size &&
+		     (st.st_mode & 07777) == (exec ? 0555u : 0444u);
+	return right ? 0 : -EBADMSG;
+}
+
+/* @fd: what was opened. -EBADMSG: not the file that is meant. */
+static int check_file(struct memo_store *s, int fd, const struct memo_id *id, uint64_t size, bool exec,
+		      uint64_t mark)
+{
+	int r = memo_object_look(fd, size, exec);
+	if (r < 0 || size > MEMO_STORE_CHECK_BYTES || was_checked(s, mark))
+		return r;
 	struct memo_id is;
-	int r = memo_hash_fd(fd, &is, NULL);
+	r = memo_hash_fd(fd, &is, NULL);
 	if (r < 0)
 		return r;
 	if (!memo_id_equal(&is, id))
 		return -EBADMSG;
+	memo_breaker_worked(&s->breaker, mark);
 	set_checked(s, mark);
 	return 0;
 }
 
-static int open_object(struct memo_store *s, const char *name, int *fd_out)
+/* openat(2) that follows no link and waits for nothing but a descriptor. What cannot be an object is -EBADMSG. */
+static int open_at(int dirfd, const char *name, int flags, int *fd_out)
 {
-	int fd = openat(s->objects_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return memo_errno() == -ELOOP ? -EBADMSG : memo_errno();
-	*fd_out = fd;
-	return 0;
+	for (int i = 1;; i++) {
+		int fd = openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+		if (fd >= 0) {
+			*fd_out = fd;
+			return 0;
+		}
+		int r = memo_errno();
+		if (r == -ELOOP || r == -ENOTDIR || r == -ENXIO || r == -ENODEV)
+			return -EBADMSG;
+		if ((r != -EMFILE && r != -ENFILE && r != -ENOMEM && r != -EINTR) || i == SHORT_TRIES)
+			return r;
+		(void)poll(NULL, 0, SHORT_NAP_MS);
+	}
+}
+
+#define FOR_READING (O_RDONLY | O_NONBLOCK | O_NOCTTY)
+
+int memo_object_open(struct memo_store *s, const struct memo_id *id, enum memo_object_kind kind, int *fd_out)
+{
+	char name[MEMO_OBJECT_NAME];
+	memo_object_name(id, kind, name);
+	return open_at(s->objects_fd, name, kind == MEMO_OBJECT_DIR ? O_RDONLY | O_DIRECTORY : FOR_READING, fd_out);
 }
 
 static int report(int r, const char *name, struct memo_err *err)
@@ -144,11 +173,11 @@ int memo_store_open_file(struct memo_store *s, const struct memo_result *r, int 
 	if (r->kind != MEMO_RESULT_FILE)
 		return memo_fail(err, -EINVAL, "object '%s': is not a file", name);
 	MEMO_AUTO_FD int fd = -1;
-	int e = open_object(s, name, &fd);
+	uint64_t mark = memo_object_mark(&r->blob, kind, 0);
+	int e = memo_object_open(s, &r->blob, kind, &fd);
 	if (e == 0)
-		e = check_file(s, fd, &r->blob, r->size, r->exec, mark_of(&r->blob, kind, 0));
-	if (e == -EBADMSG)
-		memo_object_quarantine(s, &r->blob, kind);
+		e = check_file(s, fd, &r->blob, r->size, r->exec, mark);
+	e = memo_object_judge(s, &r->blob, kind, mark, e);
 	if (e < 0)
 		return report(e, name, err);
 	*fd_out = memo_fd_steal(&fd);
@@ -188,13 +217,10 @@ static void keep_tree(struct memo_store *s, struct memo_tree *t)
 	memo_mutex_unlock(&c->mu);
 }
 
-/* The listing, verified against its name. */
-static int read_tree(struct memo_store *s, const struct memo_id *id, struct memo_tree **out)
+int memo_object_listing(struct memo_store *s, const struct memo_id *id, struct memo_tree **out)
 {
-	char name[MEMO_OBJECT_NAME];
-	memo_object_name(id, MEMO_OBJECT_FILE, name);
 	MEMO_AUTO_FD int fd = -1;
-	int r = open_object(s, name, &fd);
+	int r = memo_object_open(s, id, MEMO_OBJECT_FILE, &fd);
 	struct stat st;
 	if (r == 0 && fstat(fd, &st) < 0)
 		r = memo_errno();
@@ -215,6 +241,14 @@ static int read_tree(struct memo_store *s, const struct memo_id *id, struct memo
 	return memo_tree_parse(memo_buf_str(&b), b.len, out, NULL);
 }
 
+static int judge_listing(struct memo_store *s, const struct memo_id *id, int code)
+{
+	uint64_t mark = memo_object_mark(id, MEMO_OBJECT_FILE, 0);
+	if (code == 0)
+		memo_breaker_worked(&s->breaker, mark);
+	return memo_object_judge(s, id, MEMO_OBJECT_FILE, mark, code);
+}
+
 int memo_store_open_tree(struct memo_store *s, const struct memo_result *r, struct memo_tree **out,
 			 struct memo_err *err)
 {
@@ -224,9 +258,7 @@ int memo_store_open_tree(struct memo_store *s, const struct memo_result *r, stru
 		return memo_fail(err, -EINVAL, "object '%s': is not a directory", name);
 	struct memo_tree *t = cached_tree(s, &r->hash);
 	if (t == NULL) {
-		int e = read_tree(s, &r->hash, &t);
-		if (e == -EBADMSG)
-			memo_object_quarantine(s, &r->hash, MEMO_OBJECT_FILE);
+		int e = judge_listing(s, &r->hash, memo_object_listing(s, &r->hash, &t));
 		if (e < 0)
 			return report(e, name, err);
 		keep_tree(s, t);
@@ -238,10 +270,9 @@ int memo_store_open_tree(struct memo_store *s, const struct memo_result *r, stru
 /* Part by part, so that no link is followed and the path may be longer than the kernel takes at once. */
 static int open_below(int dirfd, const char *path, int *fd_out)
 {
-	MEMO_AUTO_FD int at = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
-	if (at < 0)
-		return memo_errno();
-	for (;;) {
+	MEMO_AUTO_FD int at = -1;
+	int r = open_at(dirfd, ".", O_PATH | O_DIRECTORY, &at);
+	while (r == 0) {
 		size_t len = strcspn(path, "/");
 		char part[NAME_MAX + 1];
 		if (len == 0 || len > NAME_MAX)
@@ -249,12 +280,10 @@ static int open_below(int dirfd, const char *path, int *fd_out)
 		memcpy(part, path, len);
 		part[len] = '\0';
 		bool last = path[len] == '\0';
-		int flags = last ? O_RDONLY | O_NONBLOCK | O_NOCTTY : O_PATH | O_DIRECTORY;
-		int next = openat(at, part, flags | O_NOFOLLOW | O_CLOEXEC);
-		if (next < 0) {
-			int r = memo_errno();
-			return r == -ELOOP || r == -ENOTDIR || r == -ENOENT ? -EBADMSG : r;
-		}
+		int next;
+		r = open_at(at, part, last ? FOR_READING : O_PATH | O_DIRECTORY, &next);
+		if (r < 0)
+			break;
 		if (last) {
 			*fd_out = next;
 			return 0;
@@ -263,21 +292,16 @@ static int open_below(int dirfd, const char *path, int *fd_out)
 		at = next;
 		path += len + 1;
 	}
+	return r == -ENOENT ? -EBADMSG : r;
 }
 
-static int open_tree_dir(struct memo_store *s, const struct memo_id *id, int *fd_out)
+/* What a look into a tree that ended with @code comes to: the listing goes first, since without it the tree does not exist. */
+static int judge_tree(struct memo_store *s, const struct memo_id *id, uint64_t mark, int code)
 {
-	char name[MEMO_OBJECT_NAME];
-	memo_object_name(id, MEMO_OBJECT_DIR, name);
-	int r = memo_io_open_dir(s->objects_fd, name, fd_out);
-	return r == -ELOOP || r == -ENOTDIR ? -EBADMSG : r;
-}
-
-/* The listing first: without it the tree does not exist. */
-static void quarantine_tree(struct memo_store *s, const struct memo_id *id)
-{
-	memo_object_quarantine(s, id, MEMO_OBJECT_FILE);
-	memo_object_quarantine(s, id, MEMO_OBJECT_DIR);
+	int r = memo_object_judge(s, id, MEMO_OBJECT_DIR, mark, code);
+	if (r == -EBADMSG)
+		(void)memo_object_quarantine(s, id, MEMO_OBJECT_FILE, MEMO_LEFTOVER);
+	return r;
 }
 
 int memo_store_open_entry(struct memo_store *s, const struct memo_result *r, const struct memo_tree_entry *e,
@@ -287,22 +311,20 @@ int memo_store_open_entry(struct memo_store *s, const struct memo_result *r, con
 		return memo_fail(err, -EINVAL, "'%s': is not a file", e->path);
 	MEMO_AUTO_FD int dir = -1;
 	MEMO_AUTO_FD int fd = -1;
-	int x = open_tree_dir(s, &r->hash, &dir);
+	/* Entries of one tree are told apart by their path's digest: an index is not at hand here. */
+	struct memo_id path;
+	uint64_t salt = 0;
+	int x = memo_hash_bytes(e->path, strlen(e->path), &path);
+	if (x == 0)
+		memcpy(&salt, path.byte, sizeof salt);
+	uint64_t mark = memo_object_mark(&r->hash, MEMO_OBJECT_DIR, salt);
+	if (x == 0)
+		x = memo_object_open(s, &r->hash, MEMO_OBJECT_DIR, &dir);
 	if (x == 0)
 		x = open_below(dir, e->path, &fd);
-	if (x == 0) {
-		/* Entries of one tree are told apart by their path's digest: an index is not at hand here. */
-		struct memo_id path;
-		x = memo_hash_bytes(e->path, strlen(e->path), &path);
-		uint64_t salt = 0;
-		if (x == 0)
-			memcpy(&salt, path.byte, sizeof salt);
-		if (x == 0)
-			x = check_file(s, fd, &e->id, e->size, e->type == MEMO_ENTRY_EXEC,
-				       mark_of(&r->hash, MEMO_OBJECT_DIR, salt));
-	}
-	if (x == -EBADMSG)
-		quarantine_tree(s, &r->hash);
+	if (x == 0)
+		x = check_file(s, fd, &e->id, e->size, e->type == MEMO_ENTRY_EXEC, mark);
+	x = judge_tree(s, &r->hash, mark, x);
 	if (x < 0) {
 		char name[MEMO_OBJECT_NAME];
 		memo_object_name(&r->hash, MEMO_OBJECT_DIR, name);
@@ -340,52 +362,102 @@ int memo_store_code_path(struct memo_store *s, const struct memo_code *c, char *
 	return join_object(s, &c->id, c->exec ? MEMO_OBJECT_EXEC : MEMO_OBJECT_FILE, path_out);
 }
 
-static int examine_file(struct memo_store *s, const struct memo_result *r, bool deep)
+/* What is there, and with @deep every byte of it. */
+static int look_at_file(struct memo_store *s, const struct memo_result *r, enum memo_object_kind kind, bool deep,
+			struct memo_scrub *b)
 {
-	char name[MEMO_OBJECT_NAME];
-	memo_object_name(&r->blob, r->exec ? MEMO_OBJECT_EXEC : MEMO_OBJECT_FILE, name);
 	MEMO_AUTO_FD int fd = -1;
-	int e = open_object(s, name, &fd);
-	struct stat st;
-	if (e == 0 && fstat(fd, &st) < 0)
-		e = memo_errno();
-	if (e < 0)
+	int e = memo_object_open(s, &r->blob, kind, &fd);
+	if (e == 0)
+		e = memo_object_look(fd, r->size, r->exec);
+	if (e < 0 || !deep)
 		return e;
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != r->size ||
-	    (st.st_mode & 0777) != (r->exec ? 0555 : 0444))
-		return -EBADMSG;
-	if (!deep)
-		return 0;
 	struct memo_id id;
-	e = memo_hash_fd(fd, &id, NULL);
+	uint64_t size;
+	e = memo_scrub_hash(b, fd, &id, &size);
 	return e < 0 ? e : memo_id_equal(&id, &r->blob) ? 0 : -EBADMSG;
 }
 
-static int examine(struct memo_store *s, const struct memo_result *r, bool deep)
+static int examine_file(struct memo_store *s, const struct memo_result *r, bool deep, struct memo_scrub *b)
 {
-	if (r->kind == MEMO_RESULT_EXTERNAL)
-		return faccessat(AT_FDCWD, r->path, F_OK, AT_EACCESS) < 0 ? memo_errno() : 0;
-	if (r->kind == MEMO_RESULT_FILE)
-		return examine_file(s, r, deep);
+	enum memo_object_kind kind = r->exec ? MEMO_OBJECT_EXEC : MEMO_OBJECT_FILE;
+	uint64_t mark = memo_object_mark(&r->blob, kind, 0);
+	int e = look_at_file(s, r, kind, deep, b);
+	if (e == 0 && deep)
+		memo_breaker_worked(&s->breaker, mark);
+	return memo_object_judge(s, &r->blob, kind, mark, e);
+}
+
+static int examine_tree(struct memo_store *s, const struct memo_result *r, bool deep, struct memo_scrub *b,
+			struct memo_err *err)
+{
 	struct memo_tree *t;
-	int e = read_tree(s, &r->hash, &t);
+	int e = judge_listing(s, &r->hash, memo_object_listing(s, &r->hash, &t));
 	if (e < 0)
 		return e;
 	MEMO_AUTO_FD int dir = -1;
-	e = open_tree_dir(s, &r->hash, &dir);
+	uint64_t mark = memo_object_mark(&r->hash, MEMO_OBJECT_DIR, 0);
+	e = memo_object_open(s, &r->hash, MEMO_OBJECT_DIR, &dir);
 	if (e == 0)
-		e = memo_object_compare(dir, t, deep, NULL);
+		e = memo_object_compare(dir, t, deep, b, err);
+	if (e == 0 && deep)
+		memo_breaker_worked(&s->breaker, mark);
 	memo_tree_unref(t);
-	return e;
+	return judge_tree(s, &r->hash, mark, e);
 }
 
 int memo_store_result_present(struct memo_store *s, const struct memo_result *r)
 {
-	int e = examine(s, r, false);
+	int e;
+	if (r->kind == MEMO_RESULT_EXTERNAL)
+		e = faccessat(AT_FDCWD, r->path, F_OK, AT_EACCESS) < 0 ? memo_errno() : 0;
+	else
+		e = r->kind == MEMO_RESULT_DIRECTORY ? examine_tree(s, r, false, NULL, NULL)
+						     : examine_file(s, r, false, NULL);
 	return e == -EBADMSG || e == -ENOTDIR ? -ENOENT : e;
 }
 
-int memo_object_verify(struct memo_store *s, const struct memo_result *r)
+int memo_store_result_verify(struct memo_store *s, const struct memo_result *r, struct memo_scrub *b,
+			     struct memo_err *err)
 {
-	return examine(s, r, true);
+	struct memo_err why = { 0 };
+	int e;
+	if (r->kind == MEMO_RESULT_EXTERNAL) {
+		e = memo_store_result_present(s, r);
+		return e < 0 ? memo_fail(err, -EBADMSG, "'%s' does not exist any more", r->path) : 0;
+	}
+	if (r->kind == MEMO_RESULT_DIRECTORY)
+		e = examine_tree(s, r, true, b, &why);
+	else
+		e = examine_file(s, r, true, b);
+	if (e == -ENOENT)
+		return memo_fail(err, -EBADMSG, "its stored bytes are gone");
+	if (e == -EBADMSG)
+		return memo_fail(err, e, "its stored bytes are damaged: %s",
+				 why.code != 0 ? why.text : "they do not match their hash");
+	if (e < 0)
+		return memo_fail(err, e, "its stored bytes cannot be read: %s",
+				 why.code != 0 ? why.text : memo_strerror(e));
+	return 0;
+}
+
+int memo_store_result_usable(struct memo_store *s, const struct memo_result *r, struct memo_err *err)
+{
+	MEMO_AUTO_FD int fd = -1;
+	if (r->kind == MEMO_RESULT_FILE)
+		return memo_store_open_file(s, r, &fd, err);
+	if (r->kind == MEMO_RESULT_EXTERNAL)
+		return 0; /* the look-up has seen to it */
+	struct memo_tree *t;
+	int e = memo_store_open_tree(s, r, &t, err);
+	if (e < 0)
+		return e;
+	for (uint32_t i = 0; e == 0 && i < memo_tree_count(t); i++) {
+		const struct memo_tree_entry *x = memo_tree_entry(t, i);
+		MEMO_AUTO_FD int file = -1;
+		if (x->type == MEMO_ENTRY_FILE || x->type == MEMO_ENTRY_EXEC)
+			e = memo_store_open_entry(s, r, x, &file, err);
+	}
+	memo_tree_unref(t);
+	return e;
 }

@@ -66,7 +66,7 @@ static int verify_tree(int attempt, const struct memo_tree *t, const struct memo
 		return 0;
 	if (r < 0)
 		return memo_fail(err, -EBADMSG, "output: is not a directory that can be read");
-	r = memo_object_compare(dir, t, false, err);
+	r = memo_object_compare(dir, t, false, NULL, err);
 	return r < 0 ? memo_fail_prefix(err, r, "output") : 0;
 }
 
@@ -164,7 +164,14 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 	struct memo_transition t = p->transition;
 	t.to = MEMO_SUCCESS;
 	t.origin = NULL;
-	int r = memo_record_step(record, &res->identity, &t, b);
+	int r = 0;
+	/* What is there is this identity's output, whatever the record says: it goes through PENDING then. */
+	if (!memo_state_legal(memo_record_state(record), MEMO_SUCCESS)) {
+		struct memo_transition again = { .to = MEMO_PENDING, .exit_code = -1 };
+		r = memo_record_step(record, &res->identity, &again, b);
+	}
+	if (r == 0)
+		r = memo_record_step(record, &res->identity, &t, b);
 	if (r == 0)
 		r = memo_record_describe(record, p->instance);
 	if (r == 0)
@@ -211,10 +218,14 @@ int memo_publish_record(struct memo_store *s, const struct memo_publication *p, 
 		r = memo_json_set(receipt, "info", json_integer((json_int_t)info));
 	if (r < 0)
 		return memo_fail(err, r, "its record cannot be made: %s", memo_strerror(r));
+	memo_receipts_hold(s);
 	r = memo_receipt_write(s, &i->identity, receipt, err);
-	if (r < 0)
-		return r;
-	r = memo_manifest_write(s->manifest, &b, true, err);
+	bool written = r == 0;
+	if (r == 0)
+		r = memo_manifest_write(s->manifest, &b, true, err);
+	if (written)
+		memo_receipts_unsure(s, &i->identity, r < 0);
+	memo_receipts_let_go(s);
 	if (r < 0)
 		memo_results_forget(s, &i->identity);
 	else
@@ -227,8 +238,9 @@ static int commit(struct memo_store *s, const struct memo_publication *p, struct
 {
 	MEMO_AUTO_JSON json_t *record = NULL;
 	int r = memo_record_load(s, &p->instance->identity, &record, err);
+	/* Never demanded, or its record was lost with a damaged manifest, while it ran or before it was adopted. */
 	if (r == -ENOENT)
-		return memo_fail(err, -EPROTO, "was never demanded");
+		r = (record = json_object()) == NULL ? memo_fail(err, -ENOMEM, "out of memory") : 0;
 	if (r < 0)
 		return r;
 	struct memo_result *res;
@@ -262,5 +274,6 @@ int memo_store_publish(struct memo_store *s, const struct memo_publication *p, s
 		memo_mutex_unlock(by_identity);
 	}
 	memo_mutex_unlock(by_hash);
+	memo_receipts_checkpoint(s, false);
 	return r < 0 ? memo_fail_prefix(err, r, "instance %s/%s/%s", i->task, i->version, i->name) : 0;
 }

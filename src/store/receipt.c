@@ -14,6 +14,8 @@
 #define HEAD "memofs-receipt 1 "
 #define HEAD_LEN (sizeof HEAD - 1)
 
+static const char *const recent_name[2] = { "recent.0", "recent.1" };
+
 static int encode(const json_t *record, struct memo_buf *out)
 {
 	MEMO_AUTO_BUF struct memo_buf body = { 0 };
@@ -83,37 +85,48 @@ int memo_receipt_write(struct memo_store *s, const struct memo_id *identity, con
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(identity, hex);
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	MEMO_AUTO_FD int fd = -1;
 	int r = encode(record, &b);
 	if (r == 0)
-		r = shard(s, hex, true, &fd);
+		r = memo_io_replace(s->recent.fd[s->recent.active], hex, b.data, b.len, 0600, true);
 	if (r == 0)
-		r = memo_io_replace(fd, hex, b.data, b.len, 0600, true);
+		atomic_fetch_add(&s->recent.count, 1);
 	return r < 0 ? memo_fail(err, r, "receipt of %s: cannot be written: %s", hex, memo_strerror(r)) : 0;
 }
 
-static int read_at(int fd, const char *name, json_t **out)
+int memo_receipt_read_file(int fd, const char *name, json_t **out)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	int r = memo_io_read_file(fd, name, MEMO_RECEIPT_BYTES, &b);
 	return r < 0 ? r : decode(&b, out);
 }
 
+/* The newest first; a move that goes on meanwhile goes in the order of this search. */
 int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json_t **out)
 {
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(identity, hex);
+	unsigned active = s->recent.active;
+	int r = memo_receipt_read_file(s->recent.fd[active], hex, out);
+	if (r == -ENOENT)
+		r = memo_receipt_read_file(s->recent.fd[!active], hex, out);
+	if (r != -ENOENT)
+		return r;
 	MEMO_AUTO_FD int fd = -1;
-	int r = shard(s, hex, false, &fd);
-	return r < 0 ? r : read_at(fd, hex, out);
+	r = shard(s, hex, false, &fd);
+	return r < 0 ? r : memo_receipt_read_file(fd, hex, out);
 }
 
 int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
 {
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(identity, hex);
+	unsigned active = s->recent.active;
 	MEMO_AUTO_FD int fd = -1;
-	int r = shard(s, hex, false, &fd);
+	int r = remove_durably(s->recent.fd[active], hex);
+	if (r == 0)
+		r = remove_durably(s->recent.fd[!active], hex);
+	if (r == 0)
+		r = shard(s, hex, false, &fd);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	return remove_durably(fd, hex);
@@ -151,11 +164,17 @@ int memo_receipt_task_remove(struct memo_store *s, const char *name, const char 
 	return r < 0 ? r : remove_durably(s->task_receipts_fd, hex);
 }
 
+int memo_receipt_task_read(struct memo_store *s, const char *name, const char *version, json_t **out)
+{
+	char hex[MEMO_HEX_SIZE];
+	int r = task_file(name, version, hex);
+	return r < 0 ? r : memo_receipt_read_file(s->task_receipts_fd, hex, out);
+}
+
 /* ---- walking -------------------------------------------------------------------------------------- */
 
 struct walk {
 	struct memo_store *store;
-	bool names_only;
 	memo_receipt_fn *fn;
 	void *arg;
 	size_t *damaged;
@@ -168,10 +187,8 @@ static int visit(const struct walk *w, int fd, const char *name)
 		(void)unlinkat(fd, name, 0);
 		return 0;
 	}
-	if (w->names_only)
-		return w->fn(w->arg, &id, NULL);
 	MEMO_AUTO_JSON json_t *record = NULL;
-	int r = read_at(fd, name, &record);
+	int r = memo_receipt_read_file(fd, name, &record);
 	if (r == 0)
 		return w->fn(w->arg, &id, record);
 	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
@@ -206,21 +223,199 @@ static int walk_dir(const struct walk *w, int parent, const char *name)
 	return r;
 }
 
-int memo_receipt_each(struct memo_store *s, bool names_only, memo_receipt_fn *fn, void *arg, size_t *damaged)
+int memo_receipt_each_in(struct memo_store *s, unsigned number, memo_receipt_fn *fn, void *arg, size_t *damaged)
 {
-	struct walk w = { .store = s, .names_only = names_only, .fn = fn, .arg = arg, .damaged = damaged };
-	for (unsigned i = 0; i < 256; i++) {
-		char name[3];
-		(void)snprintf(name, sizeof name, "%02x", i);
-		int r = walk_dir(&w, s->receipts_fd, name);
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	return 0;
+	struct walk w = { .store = s, .fn = fn, .arg = arg, .damaged = damaged };
+	char name[3];
+	(void)snprintf(name, sizeof name, "%02x", number & 0xff);
+	int r = walk_dir(&w, s->receipts_fd, name);
+	return r == -ENOENT ? 0 : r;
+}
+
+int memo_receipt_each_recent(struct memo_store *s, memo_receipt_fn *fn, void *arg, size_t *damaged)
+{
+	struct walk w = { .store = s, .fn = fn, .arg = arg, .damaged = damaged };
+	int r = 0;
+	for (unsigned i = 0; i < 2 && r == 0; i++)
+		r = walk_dir(&w, s->receipts_fd, recent_name[i]);
+	return r;
 }
 
 int memo_receipt_each_task(struct memo_store *s, memo_receipt_fn *fn, void *arg, size_t *damaged)
 {
 	struct walk w = { .store = s, .fn = fn, .arg = arg, .damaged = damaged };
 	return walk_dir(&w, s->receipts_fd, "tasks");
+}
+
+/* ---- recent ones ------------------------------------------------------------------------------------ */
+
+int memo_receipts_open(struct memo_store *s)
+{
+	int r = 0;
+	for (unsigned i = 0; i < 2 && r == 0; i++) {
+		r = memo_io_mkdir(s->receipts_fd, recent_name[i], 0700);
+		if (r == 0)
+			r = memo_io_open_dir(s->receipts_fd, recent_name[i], &s->recent.fd[i]);
+	}
+	return r;
+}
+
+void memo_receipts_close(struct memo_store *s)
+{
+	for (unsigned i = 0; i < 2; i++)
+		memo_scope_fd(&s->recent.fd[i]);
+}
+
+void memo_receipts_hold(struct memo_store *s)
+{
+	(void)pthread_rwlock_rdlock(&s->recent.hold);
+}
+
+void memo_receipts_let_go(struct memo_store *s)
+{
+	(void)pthread_rwlock_unlock(&s->recent.hold);
+}
+
+void memo_receipts_unsure(struct memo_store *s, const struct memo_id *identity, bool unsure)
+{
+	struct memo_recent *c = &s->recent;
+	memo_mutex_lock(&c->mu);
+	size_t i = 0;
+	while (i < c->unsures && !memo_id_equal(&c->unsure[i], identity))
+		i++;
+	if (unsure && i == c->unsures) {
+		if (c->unsures < MEMO_RECENT_UNSURE)
+			c->unsure[c->unsures++] = *identity;
+		else
+			c->stay = true; /* until the next start */
+	} else if (!unsure && i < c->unsures) {
+		c->unsure[i] = c->unsure[--c->unsures];
+	}
+	memo_mutex_unlock(&c->mu);
+}
+
+static bool may_move(struct memo_store *s)
+{
+	memo_mutex_lock(&s->recent.mu);
+	bool may = s->recent.unsures == 0 && !s->recent.stay;
+	memo_mutex_unlock(&s->recent.mu);
+	return may;
+}
+
+static bool is_empty(struct memo_store *s, unsigned which)
+{
+	int copy;
+	if (memo_io_open_dir(s->recent.fd[which], ".", &copy) < 0)
+		return false;
+	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
+	if (d == NULL) {
+		(void)close(copy);
+		return false;
+	}
+	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Moves what one recent directory holds into the shards, which are synced before it. */
+static int move_all(struct memo_store *s, unsigned which)
+{
+	int copy;
+	bool touched[256] = { false };
+	int r = memo_io_open_dir(s->recent.fd[which], ".", &copy);
+	if (r < 0)
+		return r;
+	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
+	if (d == NULL) {
+		r = memo_errno();
+		(void)close(copy);
+		return r;
+	}
+	for (struct dirent *e = readdir(d); e != NULL && r == 0; e = readdir(d)) {
+		struct memo_id id;
+		if (memo_id_parse(e->d_name, &id) < 0)
+			continue; /* a temporary file: visit() removes what is left of one */
+		const char name[3] = { e->d_name[0], e->d_name[1], '\0' };
+		MEMO_AUTO_FD int to = -1;
+		r = shard(s, name, true, &to);
+		/* It may have been removed meanwhile. */
+		if (r == 0 && renameat(s->recent.fd[which], e->d_name, to, e->d_name) < 0 && errno != ENOENT)
+			r = memo_errno();
+		touched[id.byte[0]] = true;
+	}
+	for (unsigned i = 0; i < 256; i++) {
+		char name[3];
+		(void)snprintf(name, sizeof name, "%02x", i);
+		int e = touched[i] ? memo_io_sync_dir(s->receipts_fd, name) : 0;
+		r = r < 0 ? r : e;
+	}
+	return r < 0 ? r : memo_io_sync_dir(s->receipts_fd, recent_name[which]);
+}
+
+void memo_receipts_checkpoint(struct memo_store *s, bool now)
+{
+	struct memo_recent *c = &s->recent;
+	if (!now && atomic_load(&c->count) < MEMO_RECEIPTS_RECENT)
+		return;
+	if (atomic_exchange(&c->busy, true))
+		return;
+	atomic_store(&c->count, 0);
+	(void)pthread_rwlock_wrlock(&c->hold);
+	bool move = may_move(s);
+	/* The last one may not have come to its end. */
+	if (move && is_empty(s, !c->active))
+		c->active = !c->active;
+	unsigned which = !c->active;
+	(void)pthread_rwlock_unlock(&c->hold);
+	/* What cannot be flushed or moved now is moved with the next. */
+	int r = memo_manifest_checkpoint(s->manifest, NULL);
+	if (r == 0 && move)
+		r = move_all(s, which);
+	atomic_store(&c->busy, false);
+	(void)r;
+}
+
+/* Of one identity in both, the older goes: which directory was written to last nobody knows any more. */
+static int drop_doubles(struct memo_store *s)
+{
+	int copy;
+	int r = memo_io_open_dir(s->recent.fd[1], ".", &copy);
+	if (r < 0)
+		return r;
+	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
+	if (d == NULL) {
+		r = memo_errno();
+		(void)close(copy);
+		return r;
+	}
+	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+		MEMO_AUTO_JSON json_t *first = NULL;
+		MEMO_AUTO_JSON json_t *second = NULL;
+		if (faccessat(s->recent.fd[0], e->d_name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || e->d_name[0] == '.')
+			continue;
+		bool other = memo_receipt_read_file(s->recent.fd[1], e->d_name, &second) == 0;
+		bool one = memo_receipt_read_file(s->recent.fd[0], e->d_name, &first) == 0;
+		bool newer = other &&
+			     (!one || memo_json_int(second, "sequence", 0) > memo_json_int(first, "sequence", 0));
+		if (unlinkat(s->recent.fd[newer ? 0 : 1], e->d_name, 0) < 0 && errno != ENOENT)
+			return memo_errno();
+	}
+	return 0;
+}
+
+int memo_receipts_settle(struct memo_store *s)
+{
+	int r = drop_doubles(s);
+	if (r == 0)
+		r = move_all(s, 0);
+	if (r == 0)
+		r = move_all(s, 1);
+	return r;
+}
+
+bool memo_receipts_settled(struct memo_store *s)
+{
+	return may_move(s);
 }

@@ -305,7 +305,7 @@ static int hash_tools(struct registration *x, struct memo_id *tool_id, struct me
 				"task '%s': tool '%s' is not found in %s; install it or change the setting 'path'",
 				x->task->name, x->task->tool[i], path);
 		struct memo_digest d;
-		r = memo_store_digest(x->store, where, false, &d, err);
+		r = memo_store_digest(x->store, where, false, NULL, &d, err);
 		if (r < 0)
 			return memo_fail_prefix(err, r, "task '%s': tool '%s'", x->task->name, x->task->tool[i]);
 		tool_id[i] = d.id;

@@ -374,7 +374,7 @@ static bool same(const json_t *record, const struct memo_result *r)
 	       memo_json_int(j, "mtime_ns", -1) == r->mtime_ns;
 }
 
-static int lose(struct memo_store *s, const struct memo_result *r, const char *reason, bool damaged,
+static int lose(struct memo_store *s, const struct memo_result *r, const char *reason, bool gone,
 		struct memo_err *err)
 {
 	MEMO_AUTO_JSON json_t *record = NULL;
@@ -383,25 +383,17 @@ static int lose(struct memo_store *s, const struct memo_result *r, const char *r
 		return e == -ENOENT ? 0 : e;
 	if (!same(record, r))
 		return 0;
-	return drop_result(s, record, &r->identity, reason, damaged ? &r->hash : NULL, err);
+	return drop_result(s, record, &r->identity, reason, gone ? &r->hash : NULL, err);
 }
 
 /* With the object's lock: between the look and the quarantine nobody may put a whole one there. */
 static int lost(struct memo_store *s, const struct memo_result *r, const char *reason, struct memo_err *err)
 {
-	int seen = memo_object_verify(s, r);
-	/* Not, say, for want of descriptors. */
-	bool damaged = seen == -ENOENT || seen == -EBADMSG || seen == -EIO || seen == -ENOTDIR || seen == -ELOOP;
-	if (damaged && r->kind == MEMO_RESULT_FILE) {
-		memo_object_quarantine(s, &r->blob, r->exec ? MEMO_OBJECT_EXEC : MEMO_OBJECT_FILE);
-	} else if (damaged && r->kind == MEMO_RESULT_DIRECTORY) {
-		memo_object_quarantine(s, &r->hash, MEMO_OBJECT_FILE);
-		memo_object_quarantine(s, &r->hash, MEMO_OBJECT_DIR);
-	}
-	memo_object_clear(s);
+	/* Damage is in quarantine after this. What cannot be read is neither gone nor damaged. */
+	bool gone = memo_store_result_present(s, r) == -ENOENT;
 	struct memo_mutex *mu = memo_identity_lock(s, &r->identity);
 	memo_mutex_lock(mu);
-	int e = lose(s, r, reason, damaged, err);
+	int e = lose(s, r, reason, gone, err);
 	memo_mutex_unlock(mu);
 	return e;
 }

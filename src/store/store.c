@@ -2,6 +2,7 @@
  *
  * DIR/running is there, durably, while a store is open: found at open it means that the last owner did not close it. */
 #include "object.h"
+#include "receipt.h"
 
 #include "base/io.h"
 #include "base/json.h"
@@ -277,7 +278,9 @@ static int open_parts(struct memo_store *s, struct memo_err *err)
 				"store '%s': '%s' lies on another file system than 'objects'; they must share one",
 				s->dir, part[i].name);
 	}
-	return 0;
+	int r = memo_receipts_open(s);
+	return r < 0 ? memo_fail(err, r, "store '%s': 'receipts' cannot be opened: %s", s->dir, memo_strerror(r))
+		     : 0;
 }
 
 static int read_boot(struct memo_store *s)
@@ -332,6 +335,12 @@ static struct memo_store *new_store(void)
 		return NULL;
 	s->dir_fd = s->lock_fd = s->objects_fd = s->receipts_fd = s->task_receipts_fd = -1;
 	s->logs_fd = s->staging_fd = s->quarantine_fd = -1;
+	s->recent.fd[0] = s->recent.fd[1] = -1;
+	if (pthread_rwlock_init(&s->recent.hold, NULL) != 0) {
+		free(s);
+		return NULL;
+	}
+	memo_mutex_init(&s->recent.mu);
 	memo_mutex_init(&s->ino_mu);
 	memo_mutex_init(&s->registry.change);
 	memo_mutex_init(&s->registry.mu);
@@ -343,6 +352,7 @@ static struct memo_store *new_store(void)
 	memo_mutex_init(&s->collector.run);
 	memo_mutex_init(&s->collector.mu);
 	memo_holds_init(s);
+	memo_breaker_init(&s->breaker);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
 		memo_mutex_init(&s->object_mu[i]);
 		memo_mutex_init(&s->identity_mu[i]);
@@ -360,6 +370,9 @@ static void free_store(struct memo_store *s)
 	memo_results_clear(s);
 	memo_object_clear(s);
 	memo_digests_clear(s);
+	memo_receipts_close(s);
+	(void)pthread_rwlock_destroy(&s->recent.hold);
+	memo_mutex_clear(&s->recent.mu);
 	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
 		memo_scope_fd(&fds[i]);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
@@ -370,6 +383,7 @@ static void free_store(struct memo_store *s)
 	memo_holds_clear(s);
 	memo_mutex_clear(&s->collector.mu);
 	memo_mutex_clear(&s->collector.run);
+	memo_breaker_clear(&s->breaker);
 	memo_mutex_clear(&s->digests.mu);
 	memo_mutex_clear(&s->trees.mu);
 	memo_mutex_clear(&s->checked.mu);
@@ -383,19 +397,35 @@ static void free_store(struct memo_store *s)
 	free(s);
 }
 
+/* Damage that is met on the way empties the manifest of what could not be read: then all is compared. */
+static int recover(struct memo_store *s, enum memo_manifest_found found, bool unclean, struct memo_buf *notice,
+		   struct memo_err *err)
+{
+	memo_manifest_on_damage(s->manifest, memo_recover_live, s);
+	for (;;) {
+		uint64_t heals = memo_manifest_heals(s->manifest);
+		int r = load_ino(s, err);
+		if (r == 0)
+			r = memo_recover(s, found, unclean, notice, err);
+		if (memo_manifest_heals(s->manifest) == heals)
+			return r;
+		found = MEMO_MANIFEST_SALVAGED;
+	}
+}
+
 static int open_store(struct memo_store *s, const char *dir, const char *purpose, int wait_ms,
 		      struct memo_buf *notice, struct memo_err *err)
 {
 	s->dir = realpath(dir, NULL);
-	if (s->dir != NULL)
-		s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->dir == NULL || s->dir_fd < 0) {
-		int r = memo_errno();
-		return memo_fail(err, r, "store '%s': cannot be opened: %s", dir, memo_strerror(r));
+	if (s->dir == NULL) {
+		int e = memo_errno();
+		return memo_fail(err, e, "store '%s': cannot be opened: %s", dir, memo_strerror(e));
 	}
 	bool unclean = false;
 	enum memo_manifest_found found = MEMO_MANIFEST_WHOLE;
-	int r = check_format(s, err);
+	int r = memo_store_open_place(s->dir, &s->dir_fd, err);
+	if (r == 0)
+		r = check_format(s, err);
 	if (r == 0)
 		r = take_lock(s, purpose, wait_ms, err);
 	if (r == 0)
@@ -407,9 +437,7 @@ static int open_store(struct memo_store *s, const char *dir, const char *purpose
 	if (r == 0)
 		r = memo_manifest_open(s->dir, notice, &found, &s->manifest, err);
 	if (r == 0)
-		r = load_ino(s, err);
-	if (r == 0)
-		r = memo_recover(s, found, unclean, notice, err);
+		r = recover(s, found, unclean, notice, err);
 	if (r == 0)
 		r = memo_config_load(s, notice, err);
 	if (r == 0)
@@ -419,21 +447,57 @@ static int open_store(struct memo_store *s, const char *dir, const char *purpose
 	return r;
 }
 
+/* Lines that came while it was opened, for those who asked for one text. */
+static void collect_lines(void *arg, bool progress, const char *line)
+{
+	struct memo_buf *notice = arg;
+	if (!progress && notice != NULL)
+		(void)memo_buf_printf(notice, "%s\n", line);
+}
+
 int memo_store_open(const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
 		    struct memo_store **out, struct memo_err *err)
 {
+	return memo_store_open_told(dir, purpose, wait_ms, collect_lines, notice, out, err);
+}
+
+int memo_store_open_told(const char *dir, const char *purpose, int wait_ms, memo_store_say_fn *say, void *arg,
+			 struct memo_store **out, struct memo_err *err)
+{
+	MEMO_AUTO_BUF struct memo_buf notice = { 0 };
 	struct memo_store *s = new_store();
 	if (s == NULL)
 		return memo_fail(err, -ENOMEM, "store '%s': out of memory", dir);
-	int r = open_store(s, dir, purpose, wait_ms, notice, err);
+	s->say = say;
+	s->say_arg = arg;
+	s->opening = true;
+	int r = open_store(s, dir, purpose, wait_ms, &notice, err);
+	s->opening = false;
+	memo_store_say(s, false, memo_buf_str(&notice));
 	if (r < 0) {
 		/* The mark stays: whoever opens next looks at everything. */
-		memo_manifest_close(s->manifest);
+		int ignored = memo_manifest_close(s->manifest);
+		(void)ignored;
 		free_store(s);
 		return r;
 	}
+	/* What was told to memo_store_open()'s caller is over with it. */
+	if (say == collect_lines)
+		s->say = NULL;
 	*out = s;
 	return 0;
+}
+
+void memo_store_say(struct memo_store *s, bool progress, const char *lines)
+{
+	MEMO_AUTO_FREE char *copy = s->say == NULL ? NULL : strdup(lines);
+	for (char *line = copy; line != NULL && *line != '\0';) {
+		char *end = strchr(line, '\n');
+		if (end != NULL)
+			*end = '\0';
+		s->say(s->say_arg, progress, line);
+		line = end != NULL ? end + 1 : NULL;
+	}
 }
 
 void memo_store_close(struct memo_store *s)
@@ -443,8 +507,11 @@ void memo_store_close(struct memo_store *s)
 	if (memo_store_uses_flush(s) < 0) {
 		/* nobody to tell: they are counts, and may be lost */
 	}
-	memo_manifest_close(s->manifest);
-	(void)unlinkat(s->dir_fd, RUNNING_FILE, 0);
+	memo_receipts_checkpoint(s, true);
+	/* Without the last checkpoint, or with a receipt that no record may have, the next owner compares. */
+	bool clean = memo_receipts_settled(s);
+	if (memo_manifest_close(s->manifest) == 0 && clean)
+		(void)unlinkat(s->dir_fd, RUNNING_FILE, 0);
 	free_store(s);
 }
 
@@ -473,14 +540,24 @@ int memo_store_set_mount(struct memo_store *s, const char *mountpoint, uint64_t 
 
 /* ---- node ids ----------------------------------------------------------------------------------------- */
 
+static void put_ino(uint64_t limit, struct memo_batch *b)
+{
+	char text[24];
+	(void)snprintf(text, sizeof text, "%llu", (unsigned long long)limit);
+	memo_batch_put(b, MEMO_META, INO_KEY, sizeof INO_KEY - 1, text, strlen(text));
+}
+
+void memo_store_ino_batch(struct memo_store *s, struct memo_batch *b)
+{
+	put_ino(s->ino_limit, b);
+}
+
 static int reserve_locked(struct memo_store *s, uint64_t limit, struct memo_err *err)
 	MEMO_TSA(requires_capability(s->ino_mu));
 static int reserve_locked(struct memo_store *s, uint64_t limit, struct memo_err *err)
 {
-	char text[24];
-	(void)snprintf(text, sizeof text, "%llu", (unsigned long long)limit);
 	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
-	memo_batch_put(&b, MEMO_META, INO_KEY, sizeof INO_KEY - 1, text, strlen(text));
+	put_ino(limit, &b);
 	int r = memo_manifest_write(s->manifest, &b, true, err);
 	if (r == 0)
 		s->ino_limit = limit;

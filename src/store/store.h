@@ -8,10 +8,13 @@
  *	DIR/objects/xx/     <64 hex>      a file, 0444: a blob, or the listing of a tree
  *	                    <64 hex>.x    the same bytes with an x bit, 0555
  *	                    <64 hex>.d/   the files of a tree, frozen
+ *	DIR/checkpoint      what RocksDB's list of tables was when everything had been flushed last
  *	DIR/receipts/xx/    <64 hex of the identity>: self-checksummed records, enough to rebuild the manifest
+ *	DIR/receipts/recent.0, recent.1   those since the last checkpoint
  *	DIR/logs/xx/        <64 hex of the identity>.stderr / .stdout of the last attempt, when not empty
  *	DIR/staging/        <boot id>.<n>/: attempts; swept at open
- *	DIR/quarantine/     what was damaged
+ *	DIR/quarantine/     what was damaged: <UTC time>.<n>.<damaged|unreadable|leftover>.<its name>; nothing is deleted there but
+ *	                    by memo_store_check() when it is asked for that
  *
  * init or open -> any call from any thread -> close (no call in flight). One owner at a time: a second open
  * fails with -EBUSY and says who holds it.
@@ -30,6 +33,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/tree.h"
+#include "base/who.h"
 #include "core/attempt.h"
 #include "core/task.h"
 
@@ -48,12 +52,19 @@ MEMO_MUST int memo_store_init(const char *dir, struct memo_err *err);
 /* 0: @dir looks like a store; -ENOENT: nothing there; -ENOTDIR and others. */
 MEMO_MUST int memo_store_probe(const char *dir, struct memo_err *err);
 /* @purpose: what the lock file says ("mount /mnt/memofs"). Waits up to @wait_ms for another owner.
- * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then mode 2 with a copy of the log
- * kept in quarantine, then an empty one; after an unclean stop, and after either fallback, records that are missing are
- * put back from the receipts. Instances that were not in a final state become PENDING ("the daemon ended").
- * @notice (may be NULL) gets one line for each thing that had to be repaired. */
+ * Opens RocksDB in recovery mode 0 (absolute consistency but for a torn tail), then, with a copy kept in quarantine, in mode 2,
+ * then a new one with every row that can still be read; after an unclean stop, and after either fallback, records that are
+ * missing are put back from the receipts (recover.c says which are compared). Instances that were not in a final state become
+ * PENDING ("the daemon ended").
+ * @notice (may be NULL) gets one line for each thing that had to be repaired.
+ * -EPERM: others than root and its owner may write to @dir or to a directory that it lies in, see safe.c. */
 MEMO_MUST int memo_store_open(const char *dir, const char *purpose, int wait_ms, struct memo_buf *notice,
 			      struct memo_store **out, struct memo_err *err);
+/* The same; @say is called with each line as it comes, also while the store is open: what was repaired, and, with @progress,
+ * how far a rebuild is. It may be called from any thread with locks of the store held: it must not call the store. */
+typedef void memo_store_say_fn(void *arg, bool progress, const char *line);
+MEMO_MUST int memo_store_open_told(const char *dir, const char *purpose, int wait_ms, memo_store_say_fn *say,
+				   void *arg, struct memo_store **out, struct memo_err *err);
 /* Flushes and closes. NULL-safe. */
 void memo_store_close(struct memo_store *s);
 
@@ -78,6 +89,8 @@ struct memo_settings {
 	int64_t cpus;
 	uint64_t memory_bytes;
 	char path[4096];
+	enum memo_sandbox_mode sandbox;
+	char readable[4096], writable[4096]; /* directories separated by ':'; "": none */
 	uint64_t max_waiting;
 	int64_t failure_backoff_ms;
 	uint32_t mode; /* permission bits of the mount's root and the store */
@@ -172,7 +185,8 @@ MEMO_MUST int memo_store_by_hash(struct memo_store *s, const struct memo_id *has
 
 /* A descriptor of a file result's bytes, read-only; size and mode are checked against the record, the content too on
  * the first open in this process when it is at most MEMO_STORE_CHECK_BYTES. -ENOENT: gone; -EBADMSG: damaged (it was moved
- * to quarantine): both mean a miss. */
+ * to quarantine): both mean a miss. -EIO: it cannot be read: no miss, nothing is touched, unless the same object fails again
+ * (breaker.h), which makes it -EBADMSG. -EMFILE, -ENFILE, -ENOMEM say nothing about it; they were tried again for a moment. */
 #define MEMO_STORE_CHECK_BYTES ((uint64_t)1 << 20)
 MEMO_MUST int memo_store_open_file(struct memo_store *s, const struct memo_result *r, int *fd_out,
 				   struct memo_err *err);
@@ -188,13 +202,93 @@ MEMO_MUST int memo_store_open_entry(struct memo_store *s, const struct memo_resu
 MEMO_MUST int memo_store_result_path(struct memo_store *s, const struct memo_result *r, char **path_out);
 /* The bytes are there: file or listing and directory present, sizes right; an external path exists. -ENOENT. */
 MEMO_MUST int memo_store_result_present(struct memo_store *s, const struct memo_result *r);
-/* Declares a result lost: the record leaves SUCCESS (to PENDING, with @reason) unless it has been replaced since, and the
- * damaged object goes to quarantine, so that the next publication writes it anew. */
+/* All of its bytes against their hashes, read as @b says (NULL: at full speed); an external path exists. 0: whole. -EBADMSG: not,
+ * with words; what is damaged is in quarantine then. -EIO: cannot be read (see above); -ECANCELED: @b said stop. */
+struct memo_scrub;
+MEMO_MUST int memo_store_result_verify(struct memo_store *s, const struct memo_result *r, struct memo_scrub *b,
+				       struct memo_err *err);
+/* May a task read the result at memo_store_result_path() now? What an open checks, for each file of it. 0, -ENOENT, -EBADMSG, -EIO
+ * as there. */
+MEMO_MUST int memo_store_result_usable(struct memo_store *s, const struct memo_result *r, struct memo_err *err);
+/* Declares a result lost: the record leaves SUCCESS (to PENDING, with @reason) unless it has been replaced since, and an
+ * object whose type, size or mode is wrong goes to quarantine, so that the next publication writes it anew. */
 MEMO_MUST int memo_store_result_lost(struct memo_store *s, const struct memo_result *r, const char *reason,
 				     struct memo_err *err);
 
 /* Output hashes of results, for /objects, in order, streaming: *@id is the last one given (all zero: begin). -ENOENT: end. */
 MEMO_MUST int memo_store_next_hash(struct memo_store *s, struct memo_id *id);
+
+/* ---- reading much ---------------------------------------------------------------------------- */
+
+/* A thread that reads much: begin in that thread, whose priorities sink for good; then the calls that take it. */
+struct memo_scrub {
+	uint64_t rate; /* bytes a second; 0: no limit */
+	bool (*stop)(void *arg); /* true: end soon with -ECANCELED; may be NULL */
+	void *arg;
+	_Atomic uint64_t bytes; /* read so far */
+	int64_t begun_ns; /* private */
+	uint64_t paced;
+};
+void memo_scrub_begin(struct memo_scrub *b);
+bool memo_scrub_stopped(const struct memo_scrub *b);
+
+/* Results by output hash, and by identity among those that share it: *@at is the last one given (zero: begin). -ENOENT: end. What
+ * is published meanwhile may or may not come. */
+struct memo_position {
+	struct memo_id hash, identity;
+};
+MEMO_MUST int memo_store_next_result(struct memo_store *s, struct memo_position *at, struct memo_err *err);
+/* Where something long has come to, under @key ("verify"). Not synced. get: -ENOENT; put: NULL removes it. */
+MEMO_MUST int memo_store_note_get(struct memo_store *s, const char *key, json_t **out, struct memo_err *err);
+MEMO_MUST int memo_store_note_put(struct memo_store *s, const char *key, const json_t *note, struct memo_err *err);
+
+/* What this process found while it read, since the store was opened. */
+struct memo_health {
+	uint64_t damaged; /* objects moved to quarantine because their bytes or modes were wrong */
+	uint64_t read_errors; /* reads of objects that failed */
+	uint64_t refused; /* of these, those after which nothing was touched */
+};
+void memo_store_health(struct memo_store *s, struct memo_health *out);
+/* @fn gets a line for each of these; from any thread, with no lock held; must not call the store. Set once, before other threads
+ * use it. */
+typedef void memo_alarm_fn(void *arg, const char *text);
+void memo_store_set_alarm(struct memo_store *s, memo_alarm_fn *fn, void *arg);
+
+/* ---- checking the store ---------------------------------------------------------------------- */
+
+enum memo_found {
+	MEMO_FOUND_WRONG, /* @action: what repair would do */
+	MEMO_FOUND_REPAIRED, /* @action: what was done */
+	MEMO_FOUND_FAILED, /* it could not be, or nothing can be done here; @action says what to do */
+	MEMO_FOUND_LEFT, /* nothing wrong: left over; @action: who removes it */
+};
+struct memo_finding {
+	enum memo_found kind;
+	const char *where; /* below the store, or "/tasks/..." */
+	const char *what;
+	const char *action;
+};
+struct memo_check {
+	bool repair;
+	bool quick; /* names, sizes, modes and records, but not the content of objects */
+	bool empty; /* removes what is in quarantine and was there at the begin */
+	struct memo_scrub scrub;
+	/* In the checking thread. */
+	void (*found)(void *arg, const struct memo_finding *f);
+	void *arg;
+	/* Read by whoever shows progress. */
+	_Atomic uint64_t receipts, records, names, objects;
+	/* After the end. */
+	uint64_t wrong; /* all that was wrong, whatever became of it */
+	uint64_t repaired, failed, left;
+};
+/* Everything in the store against everything else: the layout, settings and modes, each receipt (checksum, identity) against its
+ * record and the other way, names, handles, aliases, runs, references to objects, and each object against its name; orphans and
+ * unknown files. Streaming: memory for one of 256 parts of the store at a time and 8 bytes for each executable result.
+ * Concurrent use is no finding: whatever looks wrong is looked at again under the lock of its instance.
+ * Repair deletes nothing that could be a result: what is wrong goes to quarantine, what refers to it leaves SUCCESS and comes back by
+ * being read. -EBUSY: another check runs. -ECANCELED: scrub.stop said so. 0 whatever was found. */
+MEMO_MUST int memo_store_check(struct memo_store *s, struct memo_check *c, struct memo_err *err);
 
 /* ---- instances ------------------------------------------------------------------------------- */
 
@@ -370,13 +464,17 @@ struct memo_digest {
 /* Hashes a file, or a directory as a tree, through the memo of stats: a file whose device, inode, size, mtime and ctime
  * are known is not read. A digest is remembered only if the file's stat is the same before and after hashing and
  * its last change is older than the clock grain. Blocks on the disk.
- * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err;
- * -ELOOP: the path leads into this store's own mount. */
-MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, struct memo_digest *out,
-				struct memo_err *err);
-/* The same from the memo alone: one stat and a point read. -EAGAIN: must be hashed (always for a directory). */
+ * Opened each time with the rights of @who (base/who.h; NULL: of this process), of a directory every file in it.
+ * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err, and as @who would
+ * be told; -ELOOP: the path leads into this store's own mount; -EACCES also for files of /proc, /sys and /dev. */
+MEMO_MUST int memo_store_digest(struct memo_store *s, const char *path, bool directory, const struct memo_who *who,
+				struct memo_digest *out, struct memo_err *err);
+/* The same from the memo alone: one open and a point read. -EAGAIN: must be hashed (always for a directory). */
 MEMO_MUST int memo_store_digest_known(struct memo_store *s, const char *path, bool directory,
-				      struct memo_digest *out);
+				      const struct memo_who *who, struct memo_digest *out);
+/* Only whether @who may open it. */
+MEMO_MUST int memo_store_may_read(struct memo_store *s, const char *path, bool directory,
+				  const struct memo_who *who, struct memo_err *err);
 
 /* ---- retention (collect.h says by which rule, and why nothing is lost by it) ------------------ */
 

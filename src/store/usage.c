@@ -1,4 +1,4 @@
-/* Usage: how much the results take, and the runner's counters.
+/* Usage: how much the results take, results in the order of their hashes, notes, and the runner's counters.
  *
  * Beside the row of an object there is a small one for each result that refers to it: output hash, identity -> bytes, task. They
  * lie in the order of the hashes, so that one pass tells what is stored once and what is shared, without a table in memory. */
@@ -123,6 +123,57 @@ int memo_store_bytes(struct memo_store *s, uint64_t *out, struct memo_err *err)
 	if (r == 0)
 		*out = u.bytes;
 	return r;
+}
+
+struct next {
+	struct memo_position *at;
+	unsigned char key[KEY_BYTES]; /* of the last one */
+};
+
+static int take_next(void *arg, const void *key, size_t len, const void *value, size_t value_len)
+{
+	(void)value;
+	(void)value_len;
+	struct next *n = arg;
+	if (len != KEY_BYTES || memcmp(key, n->key, len) <= 0)
+		return 0;
+	memcpy(n->at->hash.byte, key, MEMO_ID_BYTES);
+	memcpy(n->at->identity.byte, (const char *)key + MEMO_ID_BYTES, MEMO_ID_BYTES);
+	return 1;
+}
+
+int memo_store_next_result(struct memo_store *s, struct memo_position *at, struct memo_err *err)
+{
+	struct next n = { .at = at };
+	memcpy(n.key, at->hash.byte, MEMO_ID_BYTES);
+	memcpy(n.key + MEMO_ID_BYTES, at->identity.byte, MEMO_ID_BYTES);
+	int r = memo_manifest_scan(s->manifest, MEMO_OBJECTS, NULL, 0, n.key, sizeof n.key, take_next, &n, err);
+	return r < 0 ? r : r > 0 ? 0 : -ENOENT;
+}
+
+/* ---- notes ----------------------------------------------------------------------------------------------- */
+
+#define NOTE "note"
+
+int memo_store_note_get(struct memo_store *s, const char *key, json_t **out, struct memo_err *err)
+{
+	MEMO_AUTO_BUF struct memo_buf k = { 0 };
+	int r = memo_key(&k, NOTE, key, NULL);
+	return r < 0 ? r : memo_manifest_get_json(s->manifest, MEMO_META, k.data, k.len, out, err);
+}
+
+int memo_store_note_put(struct memo_store *s, const char *key, const json_t *note, struct memo_err *err)
+{
+	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
+	MEMO_AUTO_BUF struct memo_buf k = { 0 };
+	int r = memo_key(&k, NOTE, key, NULL);
+	if (r < 0)
+		return r;
+	if (note != NULL)
+		memo_batch_put_json(&b, MEMO_META, k.data, k.len, note);
+	else
+		memo_batch_delete(&b, MEMO_META, k.data, k.len);
+	return memo_manifest_write(s->manifest, &b, false, err);
 }
 
 /* ---- counters -------------------------------------------------------------------------------------------- */

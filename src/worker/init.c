@@ -6,22 +6,29 @@
 
 #include "base/error.h"
 #include "base/scope.h"
+#include "base/sync.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/mount.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 void memo_init_report(const struct memo_start *s, enum memo_report_kind kind, enum memo_start_step step, int value)
 {
-	const struct memo_report r = { .kind = kind, .step = step, .value = value };
+	const struct memo_report r = { .kind = kind, .step = step, .value = value, .level = s->level };
 	/* The pipe has room for all reports of one attempt; a reader that is gone needs none. */
 	if (write(s->report_write, &r, sizeof r) != (ssize_t)sizeof r)
 		return;
 }
+
+#define OOM_TASK "800" /* of 1000: before the daemon, and before what else runs here */
+#define WATCH_NICE (-20)
+#define PROCESSES_SLACK 64 /* above the bound, so that the watch sees it crossed */
 
 /* Each signal as a new program expects it: an ignored one would stay ignored through exec. */
 static void default_signals(void)
@@ -62,20 +69,68 @@ static int task_session(const struct memo_start *s)
 {
 	if (setsid() < 0)
 		return memo_errno();
-	if (s->pidns)
+	if (s->hold != MEMO_HOLD_TREE)
 		return 0;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return memo_errno();
 	return getppid() == s->worker ? 0 : -ESRCH;
 }
 
-_Noreturn void memo_init_task(const struct memo_start *s)
+/* How many processes and threads the user has now; the kernel's limit counts them all. */
+static rlim_t threads_of(uid_t uid)
+{
+	struct memo_processes t = { 0 };
+	rlim_t count = 0;
+	if (memo_proc_read_all(&t, SIZE_MAX) == 0) {
+		for (size_t i = 0; i < t.count; i++)
+			count += memo_proc_owner(t.at[i].pid) == uid ? t.at[i].threads : 0;
+	}
+	memo_proc_clear(&t);
+	return count;
+}
+
+/* Of the kernel's own limits; not for root, whom it does not count. */
+static void limit_processes(const struct memo_start *s)
+{
+	struct rlimit l;
+	if (s->uid == 0 || getrlimit(RLIMIT_NPROC, &l) < 0)
+		return;
+	rlim_t most = memo_watch_processes() + PROCESSES_SLACK;
+	if (s->hold != MEMO_HOLD_USERNS) /* a user namespace counts its own */
+		most += threads_of(s->uid);
+	if (l.rlim_cur != RLIM_INFINITY && l.rlim_cur <= most)
+		return;
+	l.rlim_cur = l.rlim_max = most;
+	if (setrlimit(RLIMIT_NPROC, &l) < 0)
+		errno = 0; /* the watch is left */
+}
+
+static int enter_sandbox(struct memo_start *s, enum memo_start_step *step)
+{
+	*step = MEMO_START_RIGHTS;
+	int r = memo_rights_drop();
+	if (r < 0)
+		return r;
+	memo_landlock_enter(s->w, &s->level);
+	memo_seccomp_enter(s->w, &s->level);
+	*step = MEMO_START_SANDBOX;
+	return memo_sandbox_check(s->w, &s->level);
+}
+
+_Noreturn void memo_init_task(struct memo_start *s)
 {
 	enum memo_start_step step = MEMO_START_SESSION;
 	int r = task_session(s);
+	(void)setpriority(PRIO_PROCESS, 0, s->nice);
 	if (r == 0) {
 		step = MEMO_START_FILES;
 		r = task_files();
+	}
+	if (r == 0) {
+		limit_processes(s);
+		if (s->w->job.sandbox.mode != MEMO_SANDBOX_OFF)
+			r = enter_sandbox(s, &step);
+		memo_init_report(s, MEMO_REPORT_LEVEL, step, 0);
 	}
 	if (r == 0) {
 		step = MEMO_START_EXEC;
@@ -87,15 +142,23 @@ _Noreturn void memo_init_task(const struct memo_start *s)
 	_exit(127);
 }
 
-/* The namespace's own view: mounts made here stay here, those of the machine still come and go (slave), and /proc
- * shows the namespace's processes. */
-static int own_view(void)
+/* ---- init ---- */
+
+void memo_init_open_oom(struct memo_start *s)
 {
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return memo_errno();
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		return memo_errno();
-	return 0;
+	s->oom = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+}
+
+pid_t memo_init_fork(struct memo_start *s)
+{
+	char before[16];
+	ssize_t n = s->oom < 0 ? -1 : pread(s->oom, before, sizeof before, 0);
+	if (n > 0 && pwrite(s->oom, OOM_TASK, strlen(OOM_TASK), 0) < 0)
+		n = -1; /* it is higher already */
+	pid_t task = fork();
+	if (task != 0 && n > 0 && pwrite(s->oom, before, (size_t)n, 0) < 0)
+		errno = 0; /* then we are among the first, too */
+	return task;
 }
 
 /* Our parent lies outside the namespace, where getppid() cannot see it: the reader of the pipe tells. */
@@ -135,12 +198,32 @@ static void end_rest(void)
 		continue;
 }
 
-static int serve(pid_t task, const sigset_t *set)
+/* Waits for a signal until the watch is due. */
+static int wait_signal(const sigset_t *set, const struct memo_watch *watch, siginfo_t *info)
+{
+	int64_t left = watch->due_ns - memo_now_ns();
+	if (left < 0)
+		left = 0;
+	const struct timespec t = { .tv_sec = left / MEMO_NS_PER_S, .tv_nsec = left % MEMO_NS_PER_S };
+	return sigtimedwait(set, info, &t);
+}
+
+static int serve(const struct memo_start *s, pid_t task, const sigset_t *set)
 {
 	int status = 0;
+	bool beyond = false;
+	struct memo_watch watch;
+	memo_watch_begin(&watch, 1, s->w->job.memory_limit_bytes);
 	while (!reap(task, &status)) {
 		siginfo_t info;
-		int sig = sigwaitinfo(set, &info);
+		int sig = wait_signal(set, &watch, &info);
+		enum memo_bound bound = memo_watch_look(&watch);
+		if (bound != MEMO_BOUND_NONE) {
+			if (!beyond)
+				memo_init_report(s, MEMO_REPORT_BOUND, MEMO_START_EXEC, (int)bound);
+			beyond = true;
+			(void)kill(-1, SIGKILL);
+		}
 		if (sig == SIGCHLD || sig < 0 || info.si_pid != 0)
 			continue; /* a sender whom we can see is in the namespace: not the worker */
 		if (sig == MEMO_INIT_SOFT)
@@ -148,10 +231,29 @@ static int serve(pid_t task, const sigset_t *set)
 		else if (sig == MEMO_INIT_HARD)
 			(void)kill(-1, SIGKILL);
 	}
+	memo_watch_end(&watch);
 	return status;
 }
 
-_Noreturn void memo_init_main(const struct memo_start *s)
+/* The watch must be heard in a crowd of processes; what init starts does not inherit that. */
+static void come_first(struct memo_start *s)
+{
+	const struct sched_param none = { .sched_priority = 0 };
+	errno = 0;
+	int now = getpriority(PRIO_PROCESS, 0);
+	s->nice = errno == 0 ? now : 0;
+	if (sched_getscheduler(0) == SCHED_OTHER &&
+	    sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &none) == 0)
+		(void)setpriority(PRIO_PROCESS, 0, WATCH_NICE);
+}
+
+static int own_view(struct memo_start *s)
+{
+	int r = s->hold == MEMO_HOLD_USERNS ? memo_view_map(s->uid, s->gid) : 0;
+	return r == 0 ? memo_view_hold() : r;
+}
+
+_Noreturn void memo_init_main(struct memo_start *s)
 {
 	(void)prctl(PR_SET_NAME, "memofs-init");
 	sigset_t set;
@@ -162,19 +264,27 @@ _Noreturn void memo_init_main(const struct memo_start *s)
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	int r = follow_worker(s);
 	if (r == 0)
-		r = own_view();
+		r = own_view(s);
 	if (r < 0) {
 		memo_init_report(s, MEMO_REPORT_REFUSED, MEMO_START_FORK, -r);
 		_exit(1);
 	}
-	pid_t task = fork();
+	if (s->w->job.sandbox.mode != MEMO_SANDBOX_OFF)
+		r = memo_view_close(s->w, &s->level);
+	if (r < 0) {
+		memo_init_report(s, MEMO_REPORT_START, MEMO_START_VIEW, -r);
+		_exit(1);
+	}
+	memo_init_open_oom(s); /* not before: a file open for writing keeps its mount from becoming read-only */
+	come_first(s);
+	pid_t task = memo_init_fork(s);
 	if (task == 0)
 		memo_init_task(s);
 	if (task < 0) {
 		memo_init_report(s, MEMO_REPORT_START, MEMO_START_FORK, errno);
 		_exit(1);
 	}
-	int status = serve(task, &set);
+	int status = serve(s, task, &set);
 	end_rest();
 	memo_init_report(s, MEMO_REPORT_STATUS, MEMO_START_EXEC, status);
 	_exit(0);

@@ -36,6 +36,8 @@ struct run {
 	enum stage stage;
 	int64_t deadline; /* of the stage; 0: none */
 	bool timed_out, cancelled;
+	struct memo_watch watch; /* without a namespace, in which init does it */
+	enum memo_bound bound;
 };
 
 /* fork() with flags: the child goes on here with a copy of the memory. */
@@ -63,6 +65,11 @@ static bool reap(struct run *r)
 	}
 }
 
+static bool has_init(const struct run *r)
+{
+	return r->start.hold != MEMO_HOLD_TREE;
+}
+
 static void enter_stage(struct run *r, enum stage stage)
 {
 	int64_t now = memo_now_ns();
@@ -73,14 +80,14 @@ static void enter_stage(struct run *r, enum stage stage)
 		break;
 	case STAGE_SOFT:
 		r->deadline = now + GRACE_NS;
-		if (r->start.pidns)
+		if (has_init(r))
 			(void)kill(r->leader, MEMO_INIT_SOFT);
 		else
 			memo_descend_terminate(r->leader);
 		break;
 	case STAGE_HARD:
 		r->deadline = now + INIT_NS;
-		if (r->start.pidns)
+		if (has_init(r))
 			(void)kill(r->leader, MEMO_INIT_HARD);
 		else
 			(void)memo_descend_kill();
@@ -114,6 +121,14 @@ static int wait_signal(const sigset_t *set, int64_t deadline)
 	return sig > 0 ? sig : 0;
 }
 
+/* Of the stage, or of the watch. */
+static int64_t next_deadline(const struct run *r)
+{
+	if (has_init(r) || r->bound != MEMO_BOUND_NONE)
+		return r->deadline;
+	return r->deadline == 0 || r->watch.due_ns < r->deadline ? r->watch.due_ns : r->deadline;
+}
+
 /* -ETIMEDOUT: the leader could not be ended. */
 static int wait_leader(struct run *r)
 {
@@ -127,7 +142,12 @@ static int wait_leader(struct run *r)
 		(void)reap(r);
 		if (r->ended)
 			return 0;
-		int sig = wait_signal(&set, r->deadline);
+		int sig = wait_signal(&set, next_deadline(r));
+		if (!has_init(r) && r->bound == MEMO_BOUND_NONE) {
+			r->bound = memo_watch_look(&r->watch);
+			if (r->bound != MEMO_BOUND_NONE && r->stage < STAGE_HARD)
+				enter_stage(r, STAGE_HARD);
+		}
 		if (sig == SIGCHLD)
 			continue;
 		if (sig > 0) {
@@ -164,9 +184,11 @@ static int sweep(struct run *r)
 
 /* What the children reported; each kind comes at most once. */
 struct reports {
-	bool refused, failed, ended;
+	bool refused, failed, ended, begun;
 	struct memo_report failure;
 	int refusal, status;
+	enum memo_bound bound;
+	struct memo_level level; /* with @begun */
 };
 
 static void read_reports(const struct run *r, struct reports *out)
@@ -180,6 +202,11 @@ static void read_reports(const struct run *r, struct reports *out)
 		} else if (m.kind == MEMO_REPORT_START) {
 			out->failed = true;
 			out->failure = m;
+		} else if (m.kind == MEMO_REPORT_LEVEL) {
+			out->begun = true;
+			out->level = m.level;
+		} else if (m.kind == MEMO_REPORT_BOUND) {
+			out->bound = (enum memo_bound)m.value;
 		} else {
 			out->ended = true;
 			out->status = m.value;
@@ -204,19 +231,61 @@ static int explain_start(struct memo_worker *w, const struct memo_report *m)
 {
 	static const char *const step[] = {
 		[MEMO_START_FORK] = "a process cannot be made",
+		[MEMO_START_VIEW] = "its view of the files cannot be made",
+		[MEMO_START_RIGHTS] = "its rights cannot be given up",
 		[MEMO_START_FILES] = "its standard files cannot be made",
 		[MEMO_START_SESSION] = "its session cannot be made",
 	};
 	if (m->step == MEMO_START_EXEC)
 		return explain_exec(w, m->value);
+	if (m->step == MEMO_START_SANDBOX) {
+		MEMO_AUTO_FREE char *missing = memo_sandbox_missing(w, &m->level);
+		return memo_worker_fail(
+			w, -m->value, MEMO_EXIT_FAILED,
+			"the setting 'sandbox' is 'on', and this machine does not offer %s; use one that "
+			"does, or allow less with 'memofs config sandbox auto'",
+			missing != NULL ? missing : "what it needs");
+	}
 	return memo_worker_error(w, -m->value, MEMO_EXIT_ERROR, "the task was not started: %s: %s", step[m->step],
 				 memo_strerror(m->value));
 }
 
+static int explain_bound(struct memo_worker *w, enum memo_bound bound)
+{
+	double gib = (double)w->job.memory_limit_bytes / (1 << 30);
+	if (bound == MEMO_BOUND_PROCESSES)
+		return memo_worker_fail(w, -EIO, MEMO_EXIT_FAILED,
+					"the task had more than %u processes and threads at a time, and was ended",
+					memo_watch_processes());
+	if (w->job.memory_bytes > 0)
+		return memo_worker_fail(w, -EIO, MEMO_EXIT_FAILED,
+					"the task used more than its memory, %.3g GiB: raise requirements.memory",
+					gib);
+	return memo_worker_fail(
+		w, -EIO, MEMO_EXIT_FAILED,
+		"the task used more than %.3g GiB of memory, which is all that tasks may use here: raise "
+		"'memofs config memory', or declare requirements.memory",
+		gib);
+}
+
+/* A status that is not 0. What the sandbox refuses looks to a program like any other error; it must not look so to people. */
+static int explain_status(struct memo_worker *w, const struct reports *rep)
+{
+	bool inside = w->job.sandbox.mode != MEMO_SANDBOX_OFF &&
+		      (rep->level.landlock > 0 || rep->level.readonly || rep->level.network != MEMO_NETWORK_OPEN);
+	const char *hint = "";
+	if (inside && memo_sandbox_was_felt(w))
+		hint = "; it runs in the sandbox: other directories must be named by 'memofs config readable' or "
+		       "'writable', "
+		       "the network by requirements.network";
+	return memo_worker_fail(w, -EIO, MEMO_EXIT_FAILED, "the task ended with status %d%s", w->exit.code, hint);
+}
+
 /* From the wait status of the task to the attempt's outcome; 0 when the task did well. */
-static int judge(struct run *r, int status)
+static int judge(struct run *r, int status, const struct reports *rep)
 {
 	struct memo_exit *x = &r->w->exit;
+	enum memo_bound bound = rep->bound != MEMO_BOUND_NONE ? rep->bound : r->bound;
 	x->code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 	x->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	if (r->cancelled)
@@ -228,13 +297,13 @@ static int judge(struct run *r, int status)
 		return memo_worker_fail(r->w, -ETIMEDOUT, MEMO_EXIT_TIMEOUT,
 					"the task took longer than its limit of %.3g s (requirements.time)",
 					(double)r->w->job.time_ms / 1000);
+	if (bound != MEMO_BOUND_NONE)
+		return explain_bound(r->w, bound);
 	if (x->signal != 0)
 		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task was ended by signal %d (%s)",
 					x->signal,
 					sigdescr_np(x->signal) != NULL ? sigdescr_np(x->signal) : "unknown");
-	if (x->code != 0)
-		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task ended with status %d", x->code);
-	return 0;
+	return x->code != 0 ? explain_status(r->w, rep) : 0;
 }
 
 static void take_usage(struct memo_worker *w, int64_t started)
@@ -249,17 +318,32 @@ static void take_usage(struct memo_worker *w, int64_t started)
 	w->exit.max_rss_kib = u.ru_maxrss;
 }
 
-static int start(struct run *r, bool pidns)
+static int start(struct run *r, enum memo_hold hold)
 {
+	static const unsigned long flags[] = {
+		[MEMO_HOLD_PIDNS] = CLONE_NEWPID | CLONE_NEWNS,
+		[MEMO_HOLD_USERNS] = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUSER,
+	};
 	int fd[2];
 	r->ended = false;
 	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0)
 		return memo_errno();
 	r->start = (struct memo_start){
-		.w = r->w, .report_read = fd[0], .report_write = fd[1], .pidns = pidns, .worker = getpid()
+		.w = r->w,
+		.report_read = fd[0],
+		.report_write = fd[1],
+		.hold = hold,
+		.worker = getpid(),
+		.uid = geteuid(),
+		.gid = getegid(),
+		.oom = -1,
+		.nice = getpriority(PRIO_PROCESS, 0),
+		.level = { .user_namespace = hold == MEMO_HOLD_USERNS },
 	};
-	r->leader = pidns ? clone_flags(CLONE_NEWPID | CLONE_NEWNS) : fork();
-	if (r->leader == 0 && pidns)
+	if (hold == MEMO_HOLD_TREE)
+		memo_init_open_oom(&r->start);
+	r->leader = has_init(r) ? clone_flags(flags[hold]) : memo_init_fork(&r->start);
+	if (r->leader == 0 && has_init(r))
 		memo_init_main(&r->start);
 	if (r->leader == 0)
 		memo_init_task(&r->start);
@@ -271,17 +355,19 @@ static int start(struct run *r, bool pidns)
 }
 
 /* One life of a tree, from its start to its end. 1: namespaces are refused here, nothing was started. */
-static int live(struct run *r, bool pidns, struct reports *out)
+static int live(struct run *r, enum memo_hold hold, struct reports *out)
 {
-	if (!pidns && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+	if (hold == MEMO_HOLD_TREE && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return memo_errno();
-	int err = start(r, pidns);
+	int err = start(r, hold);
 	if (err < 0)
-		return pidns ? 1 : err;
+		return hold != MEMO_HOLD_TREE ? 1 : err;
+	memo_watch_begin(&r->watch, getpid(), r->w->job.memory_limit_bytes);
 	enter_stage(r, STAGE_RUNNING);
 	err = wait_leader(r);
-	if (err == 0 && !pidns)
+	if (err == 0 && !has_init(r))
 		err = sweep(r);
+	memo_watch_end(&r->watch);
 	read_reports(r, out);
 	(void)close(r->start.report_read);
 	return err == 0 && out->refused ? 1 : err;
@@ -291,10 +377,38 @@ static int finish(struct run *r, const struct reports *rep)
 {
 	if (rep->failed && !r->cancelled)
 		return explain_start(r->w, &rep->failure);
-	if (!r->start.pidns || rep->ended)
-		return judge(r, r->start.pidns ? rep->status : r->status);
+	if (!has_init(r) || rep->ended)
+		return judge(r, has_init(r) ? rep->status : r->status, rep);
 	/* Init was killed before it could report, by us or by a stranger. */
-	return judge(r, SIGKILL);
+	return judge(r, SIGKILL, rep);
+}
+
+/* In the order in which they are tried; a user namespace belongs to the sandbox, since files of others look strange in it. */
+static int live_somehow(struct run *r, struct reports *rep)
+{
+	const struct memo_worker *w = r->w;
+	int err = 1;
+	if (w->isolation != MEMO_ISOLATION_SUBREAPER)
+		err = live(r, MEMO_HOLD_PIDNS, rep);
+	if (err == 1 && w->isolation != MEMO_ISOLATION_SUBREAPER && w->job.sandbox.mode != MEMO_SANDBOX_OFF)
+		err = live(r, MEMO_HOLD_USERNS, rep);
+	if (err == 1 && w->isolation != MEMO_ISOLATION_PIDNS)
+		err = live(r, MEMO_HOLD_TREE, rep);
+	return err;
+}
+
+static void record_level(struct run *r, const struct reports *rep)
+{
+	static const char *const held[] = {
+		[MEMO_HOLD_PIDNS] = "pid namespace",
+		[MEMO_HOLD_USERNS] = "user and pid namespace",
+		[MEMO_HOLD_TREE] = "subreaper",
+	};
+	struct memo_exit *x = &r->w->exit;
+	free(x->isolation);
+	x->isolation = strdup(has_init(r) ? "pidns" : "subreaper");
+	json_decref(x->sandbox);
+	x->sandbox = rep->begun ? memo_sandbox_record(r->w, &rep->level, held[r->start.hold]) : NULL;
 }
 
 int memo_worker_run(struct memo_worker *w)
@@ -303,15 +417,9 @@ int memo_worker_run(struct memo_worker *w)
 	struct reports rep = { 0 };
 	int64_t started = memo_now_ns();
 	w->exit.started_ns = memo_wall_ns();
-	bool pidns = w->isolation != MEMO_ISOLATION_SUBREAPER;
-	int err = live(&r, pidns, &rep);
-	if (err == 1 && w->isolation == MEMO_ISOLATION_AUTO) {
-		pidns = false;
-		err = live(&r, pidns, &rep);
-	}
+	int err = live_somehow(&r, &rep);
 	take_usage(w, started);
-	free(w->exit.isolation);
-	w->exit.isolation = strdup(pidns ? "pidns" : "subreaper");
+	record_level(&r, &rep);
 	if (err == 1)
 		return memo_worker_fail(w, -EPERM, MEMO_EXIT_ERROR, "pid namespaces are refused on this machine");
 	if (err == -ETIMEDOUT)

@@ -168,11 +168,11 @@ static void test_stop_at_first_failure_and_retry(void)
 	add("step", "1", "[ $1 = 2 ] && exit 3; echo ok $1", "");
 	begin("step", 4, (struct memo_run_options){ .keep_going = true }, id);
 	finish(id, "FAILED", "0 3 1 0 0");
-	CHECK_INT(memo_run_retry(runner, id, "other", true, geteuid(), &n, &err), 0);
+	CHECK_INT(memo_run_retry(runner, id, "other", true, geteuid(), NULL, &n, &err), 0);
 	CHECK_INT(n, 0);
 	/* the bug is fixed under the same version: today's code is used */
 	add("step", "1", "echo fixed $1", "");
-	CHECK_INT(memo_run_retry(runner, id, NULL, true, geteuid(), &n, &err), 0);
+	CHECK_INT(memo_run_retry(runner, id, NULL, true, geteuid(), NULL, &n, &err), 0);
 	CHECK_INT(n, 1);
 	finish(id, "SUCCESS", "0 4 0 0 0");
 	CHECK_INT(count("step"), 5);
@@ -199,7 +199,7 @@ static void test_upstream_failure_is_never(void)
 	begin("down", 1, (struct memo_run_options){ 0 }, id);
 	finish(id, "FAILED", "0 0 1 0 1");
 	add("bad", "1", "echo good", "");
-	CHECK_INT(memo_run_retry(runner, id, NULL, true, geteuid(), &n, NULL), 0);
+	CHECK_INT(memo_run_retry(runner, id, NULL, true, geteuid(), NULL, &n, NULL), 0);
 	CHECK_INT(n, 1);
 	finish(id, "SUCCESS", "0 2 0 0 0");
 }

@@ -211,7 +211,7 @@ static void test_failure_and_backoff(void)
 	json_t *inputs;
 	CHECK_INT(memo_runner_resolve(runner, "bad", NULL, "@default", &t, &inputs, NULL), 0);
 	MEMO_AUTO_BUF struct memo_buf text = { 0 };
-	CHECK_INT(memo_runner_info(runner, t, inputs, "stderr", &text, NULL), 0);
+	CHECK_INT(memo_runner_info(runner, t, inputs, NULL, "stderr", &text, NULL), 0);
 	CHECK_STR(memo_buf_str(&text), "why it failed\n");
 	CHECK_INT(memo_runner_state(runner, t, inputs), MEMO_FAILED);
 	CHECK_INT(memo_runner_forget(runner, t, inputs, NULL), 0);

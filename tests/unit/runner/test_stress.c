@@ -178,12 +178,12 @@ static void meddle(struct actor *a)
 		(void)!memo_runner_start(runner, &d, &state, NULL);
 		break;
 	case 3:
-		if (memo_runner_peek(runner, t, inputs, &res) == 0)
+		if (memo_runner_peek(runner, t, inputs, NULL, 0, &res) == 0)
 			(void)!memo_runner_lost(runner, res, "for the test", NULL);
 		memo_result_unref(res);
 		break;
 	default:
-		(void)!memo_runner_info(runner, t, inputs, memo_info_names[roll(a, 11)], &text, NULL);
+		(void)!memo_runner_info(runner, t, inputs, NULL, memo_info_names[roll(a, 11)], &text, NULL);
 		(void)in_flight();
 	}
 	json_decref(inputs);

@@ -13,7 +13,7 @@ static void why(const char *task, const char *version, const char *component, st
 	memo_buf_reset(out);
 	int code = memo_runner_resolve(runner, task, version, component, &t, &inputs, &err);
 	if (code == 0)
-		code = memo_runner_why(runner, t, inputs, out, &err);
+		code = memo_runner_why(runner, t, inputs, NULL, out, &err);
 	if (code < 0)
 		printf("# %s\n", err.text);
 	CHECK_INT(code, 0);
@@ -155,12 +155,12 @@ static void test_file(void)
 	write_file("in.txt", "one\n");
 	(void)usleep(50000);
 	struct memo_digest d;
-	CHECK_INT(memo_store_digest(store, path, false, &d, NULL), 0);
+	CHECK_INT(memo_store_digest(store, path, false, NULL, &d, NULL), 0);
 	why("copy", NULL, c.data, &b);
 	begins(&b, "hit: ");
 	write_file("in.txt", "three\n");
 	(void)usleep(50000);
-	CHECK_INT(memo_store_digest(store, path, false, &d, NULL), 0);
+	CHECK_INT(memo_store_digest(store, path, false, NULL, &d, NULL), 0);
 	why("copy", NULL, c.data, &b);
 	begins(&b, "miss: nothing was executed with this identity (");
 	/* what the name meant before is known too: the newest of two that are as near */
@@ -336,7 +336,7 @@ static void test_tool(void)
 	why("tooled", NULL, "@default", &b);
 	begins(&b, "miss: it cannot be told without reading tool mytool (");
 	struct memo_digest d;
-	CHECK_INT(memo_store_digest(store, tool, false, &d, NULL), 0);
+	CHECK_INT(memo_store_digest(store, tool, false, NULL, &d, NULL), 0);
 	why("tooled", NULL, "@default", &b);
 	begins(&b, "miss: nothing was executed");
 	HAS(&b, "  code: ");

@@ -26,28 +26,28 @@ static void test_memo(void)
 	char hex[MEMO_HEX_SIZE];
 	fx_begin(&f);
 	MEMO_AUTO_FREE char *path = input(&f, "in", "hello");
-	CHECK_INT(memo_store_digest_known(f.s, path, false, &d), -EAGAIN);
+	CHECK_INT(memo_store_digest_known(f.s, path, false, NULL, &d), -EAGAIN);
 	/* Just written: hashed, but not remembered. */
-	CHECK_INT(memo_store_digest(f.s, path, false, &d, &f.err), 0);
+	CHECK_INT(memo_store_digest(f.s, path, false, NULL, &d, &f.err), 0);
 	CHECK_STR(memo_id_hex(&d.id, hex), hello);
 	CHECK_INT(d.size, 5);
 	CHECK_INT(d.guard.size, 5);
-	CHECK_INT(memo_store_digest_known(f.s, path, false, &e), -EAGAIN);
+	CHECK_INT(memo_store_digest_known(f.s, path, false, NULL, &e), -EAGAIN);
 	nap(50);
-	CHECK_INT(memo_store_digest(f.s, path, false, &d, &f.err), 0);
-	CHECK_INT(memo_store_digest_known(f.s, path, false, &e), 0);
+	CHECK_INT(memo_store_digest(f.s, path, false, NULL, &d, &f.err), 0);
+	CHECK_INT(memo_store_digest_known(f.s, path, false, NULL, &e), 0);
 	CHECK(memo_id_equal(&d.id, &e.id) && e.size == 5 && e.guard.ino == d.guard.ino);
 	fx_reopen(&f, NULL);
-	CHECK_INT(memo_store_digest_known(f.s, path, false, &e), 0);
+	CHECK_INT(memo_store_digest_known(f.s, path, false, NULL, &e), 0);
 	CHECK(memo_id_equal(&d.id, &e.id));
 	/* Touched: to be hashed, the same digest. */
 	CHECK_INT(utimensat(AT_FDCWD, path, NULL, 0), 0);
-	CHECK_INT(memo_store_digest_known(f.s, path, false, &e), -EAGAIN);
-	CHECK_INT(memo_store_digest(f.s, path, false, &e, &f.err), 0);
+	CHECK_INT(memo_store_digest_known(f.s, path, false, NULL, &e), -EAGAIN);
+	CHECK_INT(memo_store_digest(f.s, path, false, NULL, &e, &f.err), 0);
 	CHECK(memo_id_equal(&d.id, &e.id));
 	/* Other content of the same size, with the old mtime put back. */
 	nap(50);
-	CHECK_INT(memo_store_digest(f.s, path, false, &d, &f.err), 0);
+	CHECK_INT(memo_store_digest(f.s, path, false, NULL, &d, &f.err), 0);
 	struct stat st;
 	CHECK_INT(stat(path, &st), 0);
 	struct timespec times[2] = { st.st_atim, st.st_mtim };
@@ -55,8 +55,8 @@ static void test_memo(void)
 	CHECK_INT(pwrite(fd, "HELLO", 5, 0), 5);
 	(void)close(fd);
 	CHECK_INT(utimensat(AT_FDCWD, path, times, 0), 0);
-	CHECK_INT(memo_store_digest_known(f.s, path, false, &e), -EAGAIN);
-	CHECK_INT(memo_store_digest(f.s, path, false, &e, &f.err), 0);
+	CHECK_INT(memo_store_digest_known(f.s, path, false, NULL, &e), -EAGAIN);
+	CHECK_INT(memo_store_digest(f.s, path, false, NULL, &e, &f.err), 0);
 	CHECK(!memo_id_equal(&d.id, &e.id));
 	fx_end(&f);
 }
@@ -74,9 +74,9 @@ static void test_changed_at_once(void)
 	for (int i = 0; i < 200; i++) {
 		int fd = open(path, O_WRONLY | O_CLOEXEC);
 		CHECK_INT(pwrite(fd, "aaaa", 4, 0), 4);
-		CHECK_INT(memo_store_digest(f.s, path, false, &d, &f.err), 0);
+		CHECK_INT(memo_store_digest(f.s, path, false, NULL, &d, &f.err), 0);
 		CHECK_INT(pwrite(fd, "bbbb", 4, 0), 4);
-		CHECK_INT(memo_store_digest(f.s, path, false, &d, &f.err), 0);
+		CHECK_INT(memo_store_digest(f.s, path, false, NULL, &d, &f.err), 0);
 		CHECK(memo_id_equal(&d.id, &want));
 		(void)close(fd);
 	}
@@ -93,8 +93,8 @@ static void test_future_is_not_remembered(void)
 	struct timespec far[2] = { { .tv_sec = 4000000000, .tv_nsec = 5 }, { .tv_sec = 4000000000, .tv_nsec = 5 } };
 	CHECK_INT(utimensat(AT_FDCWD, path, far, 0), 0);
 	nap(50);
-	CHECK_INT(memo_store_digest(f.s, path, false, &d, &f.err), 0);
-	CHECK_INT(memo_store_digest_known(f.s, path, false, &d), -EAGAIN);
+	CHECK_INT(memo_store_digest(f.s, path, false, NULL, &d, &f.err), 0);
+	CHECK_INT(memo_store_digest_known(f.s, path, false, NULL, &d), -EAGAIN);
 	fx_end(&f);
 }
 
@@ -107,11 +107,11 @@ static void test_directory(void)
 	MEMO_AUTO_FREE char *dir = memo_io_join(f.root, "dir");
 	CHECK_INT(mkdir(dir, 0755), 0);
 	MEMO_AUTO_FREE char *path = input(&f, "dir/a", "hello");
-	CHECK_INT(memo_store_digest(f.s, dir, true, &d, &f.err), 0);
+	CHECK_INT(memo_store_digest(f.s, dir, true, NULL, &d, &f.err), 0);
 	CHECK_INT(d.size, 5);
-	CHECK_INT(memo_store_digest_known(f.s, dir, true, &e), -EAGAIN);
+	CHECK_INT(memo_store_digest_known(f.s, dir, true, NULL, &e), -EAGAIN);
 	fx_write(path, "HELLO", 0644);
-	CHECK_INT(memo_store_digest(f.s, dir, true, &e, &f.err), 0);
+	CHECK_INT(memo_store_digest(f.s, dir, true, NULL, &e, &f.err), 0);
 	CHECK(!memo_id_equal(&d.id, &e.id));
 	fx_end(&f);
 }
@@ -124,27 +124,27 @@ static void test_refused(void)
 	MEMO_AUTO_FREE char *path = input(&f, "in", "hello");
 	MEMO_AUTO_FREE char *missing = memo_io_join(f.root, "missing");
 	MEMO_AUTO_FREE char *fifo = memo_io_join(f.root, "fifo");
-	CHECK_INT(memo_store_digest(f.s, missing, false, &d, &f.err), -ENOENT);
+	CHECK_INT(memo_store_digest(f.s, missing, false, NULL, &d, &f.err), -ENOENT);
 	CHECK(strstr(f.err.text, missing) != NULL);
-	CHECK_INT(memo_store_digest_known(f.s, missing, false, &d), -ENOENT);
-	CHECK_INT(memo_store_digest(f.s, f.root, false, &d, &f.err), -EISDIR);
-	CHECK_INT(memo_store_digest(f.s, path, true, &d, &f.err), -ENOTDIR);
-	CHECK_INT(memo_store_digest(f.s, "in", false, &d, &f.err), -EINVAL);
+	CHECK_INT(memo_store_digest_known(f.s, missing, false, NULL, &d), -ENOENT);
+	CHECK_INT(memo_store_digest(f.s, f.root, false, NULL, &d, &f.err), -EISDIR);
+	CHECK_INT(memo_store_digest(f.s, path, true, NULL, &d, &f.err), -ENOTDIR);
+	CHECK_INT(memo_store_digest(f.s, "in", false, NULL, &d, &f.err), -EINVAL);
 	CHECK_INT(mkfifo(fifo, 0644), 0);
-	CHECK_INT(memo_store_digest(f.s, fifo, false, &d, &f.err), -EINVAL);
+	CHECK_INT(memo_store_digest(f.s, fifo, false, NULL, &d, &f.err), -EINVAL);
 	/* The store's own mount, by name and by a link that leads to its device. */
 	CHECK_INT(memo_store_set_mount(f.s, "/mnt/memofs/", 12345), 0);
-	CHECK_INT(memo_store_digest(f.s, "/mnt/memofs/tasks/x", false, &d, &f.err), -ELOOP);
-	CHECK_INT(memo_store_digest_known(f.s, "/mnt/memofs/tasks/x", false, &d), -ELOOP);
-	CHECK_INT(memo_store_digest(f.s, "/mnt/memofsx", false, &d, &f.err), -ENOENT);
+	CHECK_INT(memo_store_digest(f.s, "/mnt/memofs/tasks/x", false, NULL, &d, &f.err), -ELOOP);
+	CHECK_INT(memo_store_digest_known(f.s, "/mnt/memofs/tasks/x", false, NULL, &d), -ELOOP);
+	CHECK_INT(memo_store_digest(f.s, "/mnt/memofsx", false, NULL, &d, &f.err), -ENOENT);
 	struct stat st;
 	CHECK_INT(stat("/proc/self", &st), 0);
 	MEMO_AUTO_FREE char *link = memo_io_join(f.root, "link");
 	CHECK_INT(symlink("/proc/version", link), 0);
 	CHECK_INT(memo_store_set_mount(f.s, "/mnt/memofs", st.st_dev), 0);
-	CHECK_INT(memo_store_digest(f.s, link, false, &d, &f.err), -ELOOP);
-	CHECK_INT(memo_store_digest_known(f.s, link, false, &d), -ELOOP);
-	CHECK_INT(memo_store_digest(f.s, path, false, &d, &f.err), 0);
+	CHECK_INT(memo_store_digest(f.s, link, false, NULL, &d, &f.err), -ELOOP);
+	CHECK_INT(memo_store_digest_known(f.s, link, false, NULL, &d), -ELOOP);
+	CHECK_INT(memo_store_digest(f.s, path, false, NULL, &d, &f.err), 0);
 	CHECK_INT(memo_store_set_mount(f.s, NULL, 0), 0);
 	fx_end(&f);
 }
