@@ -8,6 +8,7 @@
  *	stdout stderr captured while the task runs (growing)
  *	output        the frozen result: a file, or a directory
  *	output.tree   the listing of a directory result
+ *	exit.reserve  room for exit.json, on a disk that is full by then
  *	exit.json     written by the worker by rename, last; its absence means that the worker died
  *
  * A directory is used once. The worker trusts job.json (it lies in a 0700 directory of the store's owner); the
