@@ -5,8 +5,6 @@ load helpers
 
 setup_file() {
 	place_open
-	mem init "$STORE" >/dev/null
-	mem config writable "$COUNT:$D" >/dev/null
 	task_kinds
 	mount_up
 }
