@@ -324,6 +324,18 @@ static void park(struct memo_runner *r, struct exec *x, struct memo_err *err) LO
 		memo_timer_set(r, &x->timer, memo_now_ns() + PARK_NS, publish_again, x);
 }
 
+/* What is placed but cannot be recorded yet must not be taken for garbage. Not to be called for one exec at once. */
+static void hold_parked(struct memo_runner *r, struct exec *x, const struct memo_id *hash)
+{
+	if (hash != NULL && !x->holds)
+		memo_store_hold(r->store, hash);
+	else if (hash == NULL && x->holds)
+		memo_store_release(r->store, &x->held);
+	if (hash != NULL)
+		x->held = *hash;
+	x->holds = hash != NULL;
+}
+
 /* 0 published or parked (*@keep: the attempt directory is still needed). */
 static void publish(struct memo_runner *r, struct exec *x, const struct memo_exit *e, json_t *origin, bool *keep)
 {
@@ -359,6 +371,9 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 		if (memo_exec_state(r, x, MEMO_FAILED, err.text, e->code, origin, NULL) < 0)
 			code = -EIO;
 	}
+	if (code == 0)
+		memo_retain_published(r, res);
+	hold_parked(r, x, full ? &e->produced.hash : NULL);
 	memo_mutex_lock(&r->mu);
 	if (full) {
 		*keep = true;

@@ -496,7 +496,9 @@ int memo_store_check(struct memo_store *s, struct memo_check *o, struct memo_err
 	struct memo_checker c = { .s = s, .o = o, .err = &why, .begun_ns = memo_wall_ns() - MEMO_NS_PER_S };
 	if (atomic_exchange(&s->checking, true))
 		return memo_fail(err, -EBUSY, "store '%s': another fsck is checking it", s->dir);
+	memo_mutex_lock(&s->collector.run); /* what is collected meanwhile would look as if it had got lost */
 	int r = check_all(&c);
+	memo_mutex_unlock(&s->collector.run);
 	free(c.code.slot);
 	memo_check_list_free(&c.recent);
 	atomic_store(&s->checking, false);

@@ -16,7 +16,7 @@ import time
 
 from campaign import run_process
 
-SHORT, LONG = 40, 1000
+SHORT, LONG = 42, 1008
 SIZES = (8, 70000, (3 << 20) // 2, 4 << 20)
 
 # What it reads lies between two gates, which are there when the campaign wants to do something in between.
@@ -85,6 +85,10 @@ class File:
 
 class Large(File):
     sizes = SIZES[2:]  # which is not simply copied
+
+
+class Small(File):
+    sizes = SIZES[:1]
 
 
 class Directory(File):
@@ -198,22 +202,36 @@ def meanwhile(p, f, rng, change, seconds=0.12):
 
 
 def ticks(c, p, f, rng):
-    """Written, asked for, and written again within one tick of a clock that is told in ticks. Then at rest."""
-    got = None
-    for _ in range(12):
-        f.write(f.b)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(p.read, "tasks/" + f.name)
-            end = time.monotonic() + rng.uniform(0.0003, 0.004)
-            while time.monotonic() < end:
-                pass
-            f.write(f.a)
-            got = asked.result()
+    """Written, read, and written again within one tick of a clock that tells ticks. Both contents are known already, so
+    that a read takes no longer."""
+    f.write(f.b)
+    got = p.read("tasks/" + f.name)
+    f.write(f.a)
+    p.read("tasks/" + f.name)
+    for i in range(30):
+        f.write(f.b if i % 2 == 0 else f.a)
         now = p.read("tasks/" + f.name)
-        if now.status == 0 and now.data.decode().strip() != f.digest():
-            c.wrong("two writes in one tick: it reads %s, the input is %s" % (now.data, f.digest()))
+        if now.status != 0 or now.data.decode().strip() != f.digest():
+            c.wrong("two writes in one tick: it reads %s, the input is %s" % (now, f.digest()))
         c.hit("writes around a tick")
     return got
+
+
+def mapped_later(c, p, f):
+    """By a mapping that is made while the task runs, and whose pages are read before they are written."""
+    made = []
+
+    def change():
+        with open(f.path, "r+b") as g:
+            made.append(mmap.mmap(g.fileno(), f.size))
+        made[0].find(b"\xff\x00\xff\x00\xff")  # nearly all of it
+        made[0][:] = f.b
+
+    def back():
+        made[0][:] = f.a
+        made[0].close()
+
+    return around(c, p, f, change, back)
 
 
 def mapped(c, p, f):
@@ -306,11 +324,12 @@ def scenes(memory, coarse):
     yield Tool, lambda c, p, f, rng: meanwhile(p, f, rng, f.replace)
     if memory is not None:
         yield lambda c, p, rng, r: Large(c, p, rng, r, memory), lambda c, p, f, rng: mapped(c, p, f)
+        yield lambda c, p, rng, r: Large(c, p, rng, r, memory), lambda c, p, f, rng: mapped_later(c, p, f)
         yield lambda c, p, rng, r: File(c, p, rng, r, memory), lambda c, p, f, rng: meanwhile(p, f, rng, f.write)
 
 
     if coarse is not None:  # one whose stamps are those of the clock's ticks, on newer kernels too
-        yield lambda c, p, rng, r: File(c, p, rng, r, coarse), ticks
+        yield lambda c, p, rng, r: Small(c, p, rng, r, coarse), ticks
 
 
 def tasks(p):

@@ -85,6 +85,8 @@ def calls(body):
                 return Read(0, body(f.fileno(), size, rng)), lambda data: data
         except OSError as e:
             return Read(e.errno, b""), lambda data: data
+        except (ValueError, MemoryError):  # a size that cannot be mapped or held
+            return Read(errno.EFBIG, b""), lambda data: data
 
     return do
 
