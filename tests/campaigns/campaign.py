@@ -32,7 +32,8 @@ Everything lies below one temporary directory. It is swept (mounts, processes, l
 ends, however it ends: a small process of its own waits for the end of this one, even by SIGKILL.
 
 Mutants: mutants/NAME.patch, a unified diff (-p1, few lines) with "Campaign: NAME" in its first line and a sentence on the
-bug after it; "Rounds: N" in a line of its own where the short form is not enough, "Seed: N" where another is wanted.
+bug after it; "Rounds: N" in a line of its own where the short form is not enough, "Seed: N" where another is wanted, "Only:
+WORDS" where --only WORDS gets there sooner.
 """
 import argparse
 import collections
@@ -67,6 +68,10 @@ Done = collections.namedtuple("Done", "status out err seconds")
 
 class Skip(Exception):
     """The campaign cannot be run here."""
+
+
+class GiveUp(Exception):
+    """So much is wrong that the rest says nothing new."""
 
 
 class Broken(Exception):
@@ -483,8 +488,9 @@ class Ledger:
 
 
 class Campaign:
-    def __init__(self, name, rounds, seed, short, build):
+    def __init__(self, name, rounds, seed, short, build, only=None):
         self.name, self.rounds, self.seed, self.short = name, rounds, seed, short
+        self.only = set(only.split(",")) if only else None  # what that means is the campaign's
         self.build = os.path.realpath(build)
         self.memofs = os.path.join(self.build, "src", "cli", "memofs")
         self.tools = os.path.join(self.build, "tests", "tools")
@@ -492,6 +498,7 @@ class Campaign:
         self.hits = collections.Counter()
         self.most = {}
         self.needs = {}
+        self.enough = 100  # complaints: then it gives up
         self.bad = {"wrong": 0, "lost": 0, "failed": 0}
         self.mu = threading.Lock()
         self.doing = "starting"
@@ -540,6 +547,8 @@ class Campaign:
 
     def beat(self, doing, limit=60):
         """Says that it goes on: the next beat has to come within the limit."""
+        if sum(self.bad.values()) >= self.enough:
+            raise GiveUp
         self.doing = doing
         self.deadline = time.monotonic() + limit * self.slow
 
@@ -649,7 +658,8 @@ def run_campaign(name, module, args):
         return 2
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, on_signal)
-    c = Campaign(name, rounds, args.seed, short, args.build)
+    c = Campaign(name, rounds, args.seed, short, args.build, args.only)
+    c.enough = args.enough
     try:
         threading.Thread(target=c._watch, daemon=True).start()
         c.beat("starting")
@@ -657,6 +667,8 @@ def run_campaign(name, module, args):
             module.run(c)
         except Broken as e:
             c.failed(str(e))
+        except GiveUp:
+            print("%s: gives up" % name)
         c.deadline = None
         return c.report(args.report)
     except Skip as e:
@@ -683,6 +695,7 @@ class Mutant:
         self.campaign = self._field(head, r"\ACampaign: *(\S+)")
         self.rounds = self._field(head, r"^Rounds: *(\d+)")
         self.seed = self._field(head, r"^Seed: *(\d+)")
+        self.only = self._field(head, r"^Only: *(\S+)")
         if self.campaign not in campaigns():
             raise SystemExit("campaign: %s: its first line must be \"Campaign: NAME\" with one of %s" % (
                 path, " ".join(campaigns())))
@@ -768,15 +781,16 @@ class Tree:
     def make(self):
         self._do(["nice", "ninja", "-C", self.build, *self.targets], 1800)
 
-    def run(self, campaign, rounds, seed):
+    def run(self, campaign, rounds, seed, only):
         """The campaign on this build: exit status, what it printed, its report."""
         report = os.path.join(os.path.dirname(self.dir), "report.json")
         if os.path.exists(report):
             os.unlink(report)
         argv = [sys.executable, os.path.join(ROOT, "scripts", "campaign"), campaign, "--build", self.build,
-                "--report", report]
+                "--report", report, "--enough", "3"]
         argv += ["--rounds", rounds] if rounds else ["--short"]
         argv += ["--seed", seed] if seed else []
+        argv += ["--only", only] if only else []
         p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=3600)
         found = json.load(open(report)) if os.path.exists(report) else None
         return p.returncode, p.stdout.decode(errors="replace"), found
@@ -790,7 +804,7 @@ def try_mutant(tree, m):
         return False
     try:
         tree.make()
-        status, text, report = tree.run(m.campaign, m.rounds, m.seed)
+        status, text, report = tree.run(m.campaign, m.rounds, m.seed, m.only)
     finally:
         m.patch(tree.dir, "-R")
     caught = status == 1 and (report is None and "nothing moves any more" in text
@@ -817,7 +831,7 @@ def try_mutants(chosen, keep):
         sane = {}
         caught = skipped = 0
         for m in chosen:
-            form = (m.campaign, m.rounds, m.seed)
+            form = (m.campaign, m.rounds, m.seed, m.only)
             if form not in sane:
                 tree.make()
                 status, text, _ = tree.run(*form)
@@ -859,10 +873,12 @@ def command(argv):
     p.add_argument("--rounds", type=int, metavar="N")
     p.add_argument("--seed", type=int, default=SEED, metavar="S")
     p.add_argument("--short", action="store_true", help="the form that scripts/test runs")
+    p.add_argument("--only", metavar="WORDS", help="a part of the campaign; what words there are is the campaign's")
     p.add_argument("--build", default=os.path.join(ROOT, "build"), metavar="DIR")
     p.add_argument("--mutants", action="store_true", help="builds with one seeded bug each must be caught")
     p.add_argument("--check-mutants", action="store_true", help="only whether they apply")
     p.add_argument("--tree", metavar="DIR", help="keeps the mutants' build there for the next time")
+    p.add_argument("--enough", type=int, default=100, metavar="N", help="gives up after so many complaints")
     p.add_argument("--report", metavar="FILE", help="also writes the counts as JSON")
     args = p.parse_args(argv)
     if args.check_mutants:
