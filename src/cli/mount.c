@@ -43,7 +43,8 @@ struct daemon {
 	struct memo_server *server;
 	int ended; /* eventfd: the kernel closed the connection */
 	int signals;
-	int report; /* pipe to the parent; -1: in the foreground */
+	struct memo_mutex report_mu; /* a rebuild talks from threads of its own */
+	int report; /* guarded by report_mu: pipe to the parent; -1: in the foreground */
 };
 
 int cli_mount_find(const char *path, char **mountpoint_out, char **store_out)
@@ -62,16 +63,28 @@ static void on_ended(void *arg)
 	(void)eventfd_write(d->ended, 1);
 }
 
-static void report(const struct daemon *d, char kind, const char *text)
+static void report(struct daemon *d, char kind, const char *text)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	(void)memo_buf_printf(&b, "%c%s\n", kind, text);
-	if (d->report >= 0 && memo_buf_error(&b) == 0 && memo_io_write_all(d->report, b.data, b.len) < 0)
-		return; /* the parent was killed: the daemon stays */
+	int r = memo_buf_printf(&b, "%c%s\n", kind, text);
+	memo_mutex_lock(&d->report_mu);
+	if (d->report >= 0 && r == 0)
+		r = memo_io_write_all(d->report, b.data, b.len);
+	memo_mutex_unlock(&d->report_mu);
+	(void)r; /* the parent was killed: the daemon stays */
+}
+
+static void end_report(struct daemon *d)
+{
+	memo_mutex_lock(&d->report_mu);
+	if (d->report >= 0)
+		(void)close(d->report);
+	d->report = -1;
+	memo_mutex_unlock(&d->report_mu);
 }
 
 /* Each line of what was repaired, to the log and to whoever started the daemon. */
-static void notice_lines(const struct daemon *d, struct memo_buf *notice)
+static void notice_lines(struct daemon *d, struct memo_buf *notice)
 {
 	char *line = notice->data;
 	while (line != NULL && *line != '\0') {
@@ -120,14 +133,22 @@ static void alarm_line(void *arg, const char *text)
 	memo_log(MEMO_LOG_ERROR, "%s", text);
 }
 
+/* A line of the store: to the log, and to whoever started the daemon while he waits. */
+static void on_say(void *arg, bool progress, const char *line)
+{
+	struct daemon *d = arg;
+	memo_log(progress ? MEMO_LOG_INFO : MEMO_LOG_WARN, "%s", line);
+	report(d, 'n', line);
+}
+
 /* Another command soon gives the store back. Another daemon does not: once its socket answers, waiting is over. */
-static int open_store(struct daemon *d, struct memo_buf *notice, struct memo_err *err)
+static int open_store(struct daemon *d, struct memo_err *err)
 {
 	char purpose[512];
 	(void)snprintf(purpose, sizeof purpose, "mount %.480s", d->o->mountpoint);
 	int64_t deadline = memo_now_ns() + CLI_WAIT_MS * MEMO_NS_PER_MS;
 	for (;;) {
-		int r = memo_store_open(d->o->store, purpose, OWNER_POLL_MS, notice, &d->store, err);
+		int r = memo_store_open_told(d->o->store, purpose, OWNER_POLL_MS, on_say, d, &d->store, err);
 		if (r != -EBUSY || memo_now_ns() > deadline)
 			return r;
 		struct memo_client *other = NULL;
@@ -141,11 +162,9 @@ static int open_store(struct daemon *d, struct memo_buf *notice, struct memo_err
 static int open_runner(struct daemon *d, struct memo_err *err)
 {
 	MEMO_AUTO_FREE char *worker = NULL;
-	MEMO_AUTO_BUF struct memo_buf notice = { 0 };
 	int r = memo_engine_worker(&worker, err);
 	if (r == 0)
-		r = open_store(d, &notice, err);
-	notice_lines(d, &notice);
+		r = open_store(d, err);
 	if (r < 0)
 		return r;
 	memo_store_set_alarm(d->store, alarm_line, NULL);
@@ -261,11 +280,9 @@ static int serve(struct daemon *d, struct memo_err *err)
 	if (r == 0) {
 		memo_log(MEMO_LOG_INFO, "store %s is mounted at %s", d->o->store, d->o->mountpoint);
 		report(d, 'r', "");
-		if (d->report >= 0) {
+		if (!d->o->foreground)
 			detach_stdio();
-			(void)close(d->report);
-			d->report = -1;
-		}
+		end_report(d);
 		wait_end(d);
 	}
 	close_all(d);
@@ -277,6 +294,7 @@ static int daemon_main(const struct cli_mount_options *o, int report_fd)
 {
 	struct memo_err err = { 0 };
 	struct daemon d = { .o = o, .ended = -1, .signals = -1, .report = report_fd };
+	memo_mutex_init(&d.report_mu);
 	MEMO_AUTO_FREE char *path = memo_io_join(o->store, "memofs.log");
 	MEMO_AUTO_FD int log =
 		path != NULL ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640) : -1;
@@ -387,5 +405,8 @@ int cli_mount_serve(const struct cli_mount_options *o, struct memo_err *err)
 	if (!o->foreground)
 		return spawn(o, err);
 	struct daemon d = { .o = o, .ended = -1, .signals = -1, .report = -1 };
-	return serve(&d, err);
+	memo_mutex_init(&d.report_mu);
+	int r = serve(&d, err);
+	memo_mutex_clear(&d.report_mu);
+	return r;
 }

@@ -51,6 +51,7 @@ struct memo_job_input {
 	bool guarded; /* @guard and @id hold */
 	struct memo_guard guard;
 	struct memo_id id; /* content (file) or tree (directory) */
+	struct memo_id trace; /* the worker's own: memo_tree_trace() of a directory before the run */
 };
 
 /* The setting `sandbox` (CONTRACT section 6), and what else decides how far a task may reach. */

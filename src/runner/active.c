@@ -32,6 +32,8 @@ static void waits_for(struct memo_runner *r, const struct call *c, struct memo_b
 				      (long long)r->cpus);
 	} else if (x != NULL && x->parked) {
 		(void)memo_buf_puts(b, "has finished; the store is full");
+	} else if (x != NULL && x->starved) {
+		(void)memo_buf_puts(b, "waits for room: the store is full");
 	} else if (c->phase == CALL_HASH) {
 		(void)memo_buf_puts(b, "is being looked up");
 	} else if (c->phase == CALL_UPSTREAM || c->phase == CALL_OBSERVED) {
@@ -76,6 +78,19 @@ static json_t *call_json(struct memo_runner *r, const struct call *c) LOCKED
 	return j;
 }
 
+/* Nobody waits for it any more: all were told that there is no room. */
+static json_t *parked_json(const struct exec *x)
+{
+	const struct call *c = x->leader;
+	MEMO_AUTO_BUF struct memo_buf path = { 0 };
+	(void)memo_buf_printf(&path, "/tasks/%s/%s/%s", c->task->name, c->task->version, c->name);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:i, s:s, s:s}", "task", c->task->name, "version",
+			 c->task->version, "name", c->name, "path", memo_buf_str(&path), "state",
+			 memo_state_text(x->state), "seconds",
+			 (double)(memo_now_ns() - x->since_ns) / (double)MEMO_NS_PER_S, "waiters", 0, "reason",
+			 "has finished; the store is full: its result waits for room", "identity", x->hex);
+}
+
 int memo_runner_active(struct memo_runner *r, json_t **out)
 {
 	json_t *list = json_array();
@@ -84,6 +99,10 @@ int memo_runner_active(struct memo_runner *r, json_t **out)
 	for (const struct call *c = r->live_calls; c != NULL && code == 0; c = c->next_live) {
 		if ((c->flags & MEMO_DEMAND_PEEK) == 0)
 			code = memo_json_push(list, call_json(r, c));
+	}
+	for (const struct exec *x = r->live_execs; x != NULL && code == 0; x = x->next_live) {
+		if (x->parked)
+			code = memo_json_push(list, parked_json(x));
 	}
 	memo_mutex_unlock(&r->mu);
 	if (code < 0) {

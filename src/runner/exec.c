@@ -166,6 +166,10 @@ void memo_exec_join(struct memo_runner *r, struct call *c)
 		refuse(r, c, -EDEADLK, "it waits for itself through the mount");
 		return;
 	}
+	if (x->starved && c->run == NULL) {
+		refuse(r, c, -ENOSPC, "it cannot begin: the store is full; make room");
+		return;
+	}
 	if ((c->flags & MEMO_DEMAND_FRESH) != 0) {
 		struct call **last = &x->after;
 		while (*last != NULL)
@@ -194,6 +198,7 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 		.executor = to == MEMO_PENDING ? NULL : "local",
 		.exit_code = exit_code,
 		.origin = origin,
+		.anew = to == MEMO_PENDING && x->force,
 	};
 	int code = memo_store_transition(r->store, &i, &t, err);
 	if (code < 0)
@@ -226,6 +231,44 @@ static int check_size(const struct memo_settings *set, const struct memo_task *t
 	return 0;
 }
 
+/* 0: there may be a result (*@res), there may be none. */
+static int look_again(struct memo_runner *r, struct exec *x, struct memo_result **res, struct memo_err *err)
+{
+	int code = memo_store_lookup(r->store, &x->identity, res, err);
+	/* a result that must be checked first was checked by the call, and found to have changed */
+	if (code == -ENOENT || (code == 0 && (*res)->observed)) {
+		memo_result_unref(*res);
+		*res = NULL;
+		code = 0;
+	}
+	return code;
+}
+
+static void begin_again(struct memo_runner *r, void *arg) LOCKED
+{
+	push(r, arg, begin);
+}
+
+static bool has_run(const struct call *c)
+{
+	return c->run != NULL;
+}
+
+/* There is no room to begin @x: who reads is told so, what a run asked for waits for room. True: it waits, and the job is
+ * over. */
+static bool starve(struct memo_runner *r, struct exec *x, struct memo_err *err)
+{
+	memo_mutex_lock(&r->mu);
+	bool waits = !r->closing && !x->cancel && memo_exec_end_some(r, x, has_run, -ENOSPC, err);
+	x->starved = waits;
+	if (waits) {
+		memo_timer_set(r, &x->timer, memo_now_ns() + PARK_NS, begin_again, x);
+		memo_exec_unref(r, x);
+	}
+	memo_mutex_unlock(&r->mu);
+	return waits;
+}
+
 static void begin(struct memo_runner *r, void *arg)
 {
 	struct exec *x = arg;
@@ -236,14 +279,16 @@ static void begin(struct memo_runner *r, void *arg)
 	bool force = x->force;
 	memo_mutex_unlock(&r->mu);
 	int code = memo_store_settings(r->store, &set, &err);
-	if (code == 0 && !force) {
-		code = memo_store_lookup(r->store, &x->identity, &res, &err);
-		/* a result that must be checked first was checked by the call, and found to have changed */
-		if (code == -ENOENT || (code == 0 && res->observed)) {
-			memo_result_unref(res);
-			res = NULL;
-			code = 0;
-		}
+	if (code == 0)
+		code = memo_adopt_try(r, &x->identity, &err);
+	if (code == 0 && !force)
+		code = look_again(r, x, &res, &err);
+	if (code == 0 && res == NULL) {
+		code = memo_store_room(r->store, &err);
+		if (code == -EAGAIN)
+			code = force ? 0 : look_again(r, x, &res, &err);
+		if (code == -ENOSPC && starve(r, x, &err))
+			return;
 	}
 	if (code == 0 && res == NULL)
 		code = memo_exec_state(r, x, MEMO_PENDING, force ? "executed anew" : NULL, -1, NULL, &err);
@@ -255,6 +300,7 @@ static void begin(struct memo_runner *r, void *arg)
 	if (code < 0)
 		code = code == -ENOSPC || code == -EDQUOT ? -ENOSPC : -EIO;
 	memo_mutex_lock(&r->mu);
+	x->starved = false;
 	r->cpus = set.cpus;
 	r->memory = set.memory_bytes;
 	if (code == 0 && res != NULL && x->force) /* somebody who wants an execution has joined meanwhile */
@@ -408,13 +454,19 @@ static int write_job(struct memo_runner *r, struct exec *x, struct memo_err *err
 	memo_mutex_lock(&r->mu);
 	json_decref(x->command); /* of an earlier attempt; info.c may look at it */
 	x->command = command;
-	memo_mutex_unlock(&r->mu);
-	free(x->dir);
+	free(x->dir); /* memo_runner_observe() looks at it */
 	x->dir = NULL;
+	memo_mutex_unlock(&r->mu);
+	char *dir = NULL;
 	code = command == NULL ? memo_fail(err, -ENOMEM, "out of memory")
-			       : memo_store_attempt_new(r->store, &x->dir, err);
+			       : memo_store_attempt_new(r->store, &dir, err);
+	memo_mutex_lock(&r->mu);
+	x->dir = dir;
+	memo_mutex_unlock(&r->mu);
 	if (code == 0)
 		code = memo_job_write(&job, x->dir, err);
+	if (code == 0)
+		code = memo_adopt_describe(x, err);
 	memo_job_clear(&job);
 	return code;
 }
@@ -445,8 +497,8 @@ void memo_exec_worker_done(void *arg, void *tag, int code)
 	memo_mutex_unlock(&r->mu);
 }
 
-/* What the task is about to read of other results, checked as an open of each of them would be: damage must not spread. -EAGAIN: one
- * was lost; whoever wants this instance asks for it anew, which makes that one again. */
+/* What the task is about to read of other results, checked as an open of each of them would be: damage must not spread, and what the
+ * plan holds may have been collected between its look-up and the hold. -EAGAIN: one was lost; whoever wants this instance asks for it anew, which makes that one again. */
 static int look_upstream(struct memo_runner *r, const struct exec *x, struct memo_err *err)
 {
 	const struct memo_plan *p = &x->leader->plan;
@@ -460,6 +512,7 @@ static int look_upstream(struct memo_runner *r, const struct exec *x, struct mem
 		if (code < 0)
 			return memo_fail(err, -EIO, "task '%s': what it needs cannot be read: %.800s",
 					 x->leader->task->name, why.text);
+		memo_store_used(r->store, &p->up[i].result->identity);
 	}
 	return 0;
 }
@@ -467,7 +520,8 @@ static int look_upstream(struct memo_runner *r, const struct exec *x, struct mem
 static void launch_failed(struct memo_runner *r, struct exec *x, int code, struct memo_err *err)
 {
 	bool full = code == -ENOSPC || code == -EDQUOT;
-	if (code != -EAGAIN && memo_exec_state(r, x, MEMO_FAILED, err->text, -1, NULL, NULL) < 0)
+	/* what is upstream may be gone, or there was no room to begin: nothing is known against it */
+	if (!full && code != -EAGAIN && memo_exec_state(r, x, MEMO_FAILED, err->text, -1, NULL, NULL) < 0)
 		code = -EIO;
 	memo_mutex_lock(&r->mu);
 	slot_give(r, x);
@@ -475,6 +529,18 @@ static void launch_failed(struct memo_runner *r, struct exec *x, int code, struc
 	memo_mutex_unlock(&r->mu);
 	if (x->dir != NULL)
 		memo_store_attempt_remove(r->store, x->dir);
+}
+
+/* The room went while it was queued: as if it came anew. */
+static void begin_later(struct memo_runner *r, struct exec *x)
+{
+	memo_mutex_lock(&r->mu);
+	x->attempt--;
+	slot_give(r, x);
+	push(r, x, begin);
+	memo_exec_schedule(r);
+	memo_exec_unref(r, x);
+	memo_mutex_unlock(&r->mu);
 }
 
 static void launch(struct memo_runner *r, void *arg)
@@ -495,6 +561,10 @@ static void launch(struct memo_runner *r, void *arg)
 		x->launched_ns = memo_now_ns();
 	}
 	memo_mutex_unlock(&r->mu);
+	if (!stop && memo_store_room(r->store, &err) < 0) {
+		begin_later(r, x);
+		return;
+	}
 	int code = stop ? 0 : look_upstream(r, x, &err);
 	if (!stop && code == 0)
 		code = write_job(r, x, &err);

@@ -1,7 +1,7 @@
 /* The end of an execution: what the worker left becomes a result, a retry or a failure.
  *
  * A finished output that cannot be recorded because the store is full is parked: the demands get ENOSPC, the attempt
- * stays, and the publication is tried again every PARK_NS until there is room. */
+ * stays, and the publication is tried again every PARK_NS until there is room; by the next owner, if need be (adopt.c). */
 #include "internal.h"
 
 #include "base/json.h"
@@ -12,7 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-#define PARK_NS (2 * MEMO_NS_PER_S)
 #define RETRY_FIRST_NS MEMO_NS_PER_S
 #define RETRY_MAX_NS (60 * MEMO_NS_PER_S)
 #define FAILURE_MAX_NS (60 * MEMO_NS_PER_S)
@@ -110,6 +109,29 @@ static void end_calls(struct memo_runner *r, struct exec *x, struct call **list,
 	}
 }
 
+bool memo_exec_end_some(struct memo_runner *r, struct exec *x, bool (*stays)(const struct call *c), int code,
+			const struct memo_err *err)
+{
+	struct call *ended = NULL;
+	for (struct call **p = &x->calls; *p != NULL;) {
+		struct call *c = *p;
+		if (stays(c)) {
+			p = &c->next_in_exec;
+			continue;
+		}
+		*p = c->next_in_exec;
+		c->next_in_exec = ended;
+		ended = c;
+	}
+	/* with nobody left the exec itself ends, and tells them */
+	if (x->calls == NULL) {
+		x->calls = ended;
+		return false;
+	}
+	end_calls(r, x, &ended, code, NULL, err);
+	return true;
+}
+
 void memo_exec_over(struct memo_runner *r, struct exec *x, int code, struct memo_result *res,
 		    const struct memo_err *err)
 {
@@ -158,24 +180,24 @@ static void stamp(char out[40], int64_t ns)
 	(void)snprintf(out + n, 40 - n, ".%03dZ", (int)(ns % MEMO_NS_PER_S / MEMO_NS_PER_MS));
 }
 
-static json_t *origin_json(const struct exec *x, const struct memo_exit *e)
+json_t *memo_exec_origin(int64_t attempt, const json_t *command, const struct memo_exit *e)
 {
 	char started[40];
 	char ended[40];
 	stamp(started, e->started_ns);
 	stamp(ended, e->ended_ns);
-	json_t *o = json_pack(
-		"{s:s, s:s, s:f, s:f, s:I, s:i, s:s, s:s?, s:s?, s:I, s:s}", "started", started, "ended", ended,
-		"seconds", (double)e->wall_ms / 1000, "cpu_seconds", (double)e->cpu_ms / 1000, "peak_memory_bytes",
-		(json_int_t)e->max_rss_kib * 1024, "exit_status", e->code, "executor", "local", "host", e->host,
-		"isolation", e->isolation, "attempt", (json_int_t)x->attempt, "outcome", memo_exit_text(e->status));
+	json_t *o = json_pack("{s:s, s:s, s:f, s:f, s:I, s:i, s:s, s:s?, s:s?, s:I, s:s}", "started", started,
+			      "ended", ended, "seconds", (double)e->wall_ms / 1000, "cpu_seconds",
+			      (double)e->cpu_ms / 1000, "peak_memory_bytes", (json_int_t)e->max_rss_kib * 1024,
+			      "exit_status", e->code, "executor", "local", "host", e->host, "isolation",
+			      e->isolation, "attempt", (json_int_t)attempt, "outcome", memo_exit_text(e->status));
 	if (o != NULL && e->sandbox != NULL && json_object_set(o, "sandbox", e->sandbox) < 0)
 		return o;
 	if (o != NULL && e->signal != 0 && memo_json_set(o, "signal", json_integer(e->signal)) < 0)
 		return o;
 	if (o != NULL && e->message != NULL && memo_json_set(o, "message", json_string(e->message)) < 0)
 		return o;
-	if (o != NULL && x->command != NULL && json_object_set(o, "command", x->command) < 0)
+	if (o != NULL && command != NULL && json_object_set(o, "command", (json_t *)(uintptr_t)command) < 0)
 		return o;
 	return o;
 }
@@ -190,6 +212,17 @@ static int read_exit(const struct exec *x, struct memo_exit *out, struct memo_er
 		return 0;
 	}
 	return code;
+}
+
+/* What the worker cannot see, because tools are found through PATH: it may have run another one than was hashed. */
+static void check_tools(struct memo_runner *r, const struct exec *x, struct memo_exit *e)
+{
+	bool ran = e->status == MEMO_EXIT_SUCCESS || e->status == MEMO_EXIT_FAILED;
+	if (!ran || x->parked || memo_plan_tools_hold(r->store, &x->leader->plan))
+		return;
+	free(e->message);
+	e->message = strdup("one of its tools changed while it ran");
+	e->status = MEMO_EXIT_CHANGED;
 }
 
 static bool temporary(const struct memo_task *t, const struct memo_exit *e)
@@ -236,6 +269,7 @@ static bool retry(struct memo_runner *r, struct exec *x, const struct memo_exit 
 static void fail_exec(struct memo_runner *r, struct exec *x, const struct memo_exit *e, json_t *origin)
 {
 	struct memo_err err = { 0 };
+	struct memo_err room = { 0 };
 	int code = -EIO;
 	enum memo_state to = MEMO_FAILED;
 	memo_mutex_lock(&r->mu);
@@ -253,13 +287,16 @@ static void fail_exec(struct memo_runner *r, struct exec *x, const struct memo_e
 			text = "memofs ended while it ran";
 		else if (reason != NULL)
 			text = reason;
-	} else if (e->status == MEMO_EXIT_SPACE) {
+	} else if (e->status == MEMO_EXIT_SPACE ||
+		   (e->status == MEMO_EXIT_FAILED && memo_store_room(r->store, &room) < 0)) {
+		/* a task that failed while there was no room failed for that, whatever it says */
 		code = -ENOSPC;
 	} else if (e->status == MEMO_EXIT_CHANGED) {
 		to = MEMO_PENDING;
 		code = -EAGAIN;
 	}
-	(void)memo_fail(&err, code, "task '%s': %s", x->leader->task->name, text);
+	(void)memo_fail(&err, code, "task '%s': %s%s%s", x->leader->task->name, text, room.code < 0 ? "; " : "",
+			room.code < 0 ? room.text : "");
 	if (memo_exec_state(r, x, to, text, e->code, origin, NULL) < 0 && code == -EAGAIN)
 		code = -EIO;
 	memo_mutex_lock(&r->mu);
@@ -285,6 +322,18 @@ static void park(struct memo_runner *r, struct exec *x, struct memo_err *err) LO
 		memo_exec_over(r, x, -ENOSPC, NULL, err);
 	else
 		memo_timer_set(r, &x->timer, memo_now_ns() + PARK_NS, publish_again, x);
+}
+
+/* What is placed but cannot be recorded yet must not be taken for garbage. Not to be called for one exec at once. */
+static void hold_parked(struct memo_runner *r, struct exec *x, const struct memo_id *hash)
+{
+	if (hash != NULL && !x->holds)
+		memo_store_hold(r->store, hash);
+	else if (hash == NULL && x->holds)
+		memo_store_release(r->store, &x->held);
+	if (hash != NULL)
+		x->held = *hash;
+	x->holds = hash != NULL;
 }
 
 /* 0 published or parked (*@keep: the attempt directory is still needed). */
@@ -314,14 +363,20 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 	struct memo_result *res = NULL;
 	int code = told ? memo_store_publish(r->store, &p, &res, &err) : -ENOMEM;
 	bool full = code == -ENOSPC || code == -EDQUOT;
+	/* Once: a power cut from here on must not cost it. What fails here costs the next owner's trust, no more. */
+	if (full && !x->parked && memo_store_attempt_park(r->store, x->dir) < 0)
+		full = true;
 	if (code < 0 && !full) {
 		(void)memo_fail_prefix(&err, code, "task '%s': its result could not be stored", i.task);
 		if (memo_exec_state(r, x, MEMO_FAILED, err.text, e->code, origin, NULL) < 0)
 			code = -EIO;
 	}
+	if (code == 0)
+		memo_retain_published(r, res);
+	hold_parked(r, x, full ? &e->produced.hash : NULL);
 	memo_mutex_lock(&r->mu);
 	if (full) {
-		*keep = !r->closing;
+		*keep = true;
 		(void)memo_fail_prefix(&err, -ENOSPC, "task '%s': its result waits for room in the store", i.task);
 		park(r, x, &err);
 	} else {
@@ -367,7 +422,8 @@ void memo_exec_finish(struct memo_runner *r, void *arg)
 		e.status = MEMO_EXIT_CANCELLED;
 	tell_sandbox(r, &e);
 	memo_mutex_unlock(&r->mu);
-	MEMO_AUTO_JSON json_t *origin = origin_json(x, &e);
+	check_tools(r, x, &e);
+	MEMO_AUTO_JSON json_t *origin = memo_exec_origin(x->attempt, x->command, &e);
 	const struct memo_task *t = x->leader->task;
 	if (!x->parked)
 		memo_stats_executed(r, t->name, e.wall_ms,

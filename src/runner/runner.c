@@ -30,6 +30,7 @@ static void runner_free(struct memo_runner *r)
 	memo_cond_clear(&r->idle);
 	memo_cond_clear(&r->post);
 	memo_cond_clear(&r->dispatched);
+	memo_mutex_clear(&r->adopting);
 	memo_mutex_clear(&r->mu);
 	free(r->mountpoint);
 	free(r);
@@ -41,6 +42,7 @@ int memo_runner_open(const struct memo_runner_options *o, struct memo_runner **o
 	if (r == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
 	memo_mutex_init(&r->mu);
+	memo_mutex_init(&r->adopting);
 	memo_cond_init(&r->work);
 	memo_cond_init(&r->idle);
 	memo_cond_init(&r->post);
@@ -60,19 +62,26 @@ int memo_runner_open(const struct memo_runner_options *o, struct memo_runner **o
 	if (code == 0)
 		code = memo_stats_open(r, err);
 	if (code == 0)
+		code = memo_retain_open(r, err);
+	if (code == 0)
 		code = memo_local_open(o->worker, memo_exec_worker_done, r, &r->local, err);
 	if (code == 0) {
 		code = memo_pool_start(r);
 		if (code < 0)
 			(void)memo_fail(err, code, "cannot start threads: %s", memo_strerror(code));
 	}
+	if (code == 0)
+		code = memo_adopt_open(r, err);
 	if (code < 0) {
 		memo_pool_stop(r);
 		memo_local_close(r->local);
+		memo_retain_close(r);
 		memo_stats_close(r);
 		runner_free(r);
 		return code;
 	}
+	if (r->mountpoint != NULL && set.max_bytes > 0)
+		memo_runner_retain(r);
 	*out = r;
 	return 0;
 }
@@ -106,7 +115,9 @@ void memo_runner_close(struct memo_runner *r)
 	memo_mutex_unlock(&r->mu);
 	memo_local_close(r->local);
 	memo_runs_flush(r);
+	memo_retain_close(r);
 	memo_pool_stop(r);
+	memo_adopt_close(r);
 	memo_mutex_lock(&r->mu);
 	memo_runs_close(r);
 	memo_mutex_unlock(&r->mu);
@@ -340,12 +351,16 @@ void memo_runner_observe(struct memo_runner *r, pid_t tid, const char *path, con
 	size_t i;
 	json_t *e;
 	json_array_foreach(x->observed, i, e) known = known || json_equal(e, entry);
+	MEMO_AUTO_JSON json_t *line = known ? NULL : json_incref(entry);
+	MEMO_AUTO_FREE char *dir = known || x->dir == NULL ? NULL : strdup(x->dir);
 	if (known)
 		json_decref(entry);
 	else if (memo_json_push(x->observed, entry) < 0)
 		memo_exec_cancel(r, x, "out of memory: what it read could not be recorded");
 	memo_exec_unref(r, x);
 	memo_mutex_unlock(&r->mu);
+	if (dir != NULL && line != NULL)
+		memo_adopt_observed(dir, line);
 }
 
 /* The calls in flight for an instance, one after the other (@after NULL: the first); borrowed under the lock. */

@@ -1,7 +1,7 @@
 /* What the parts of the store share. Private to this folder; store.h is the door.
  *
- * Locks, outermost first: registry change > registry > record (by identity, then by name) > node ids > manifest handle > caches
- * (results, checked, trees, digests) and settings. A lock of a later kind is never held while taking an earlier one. */
+ * Locks, outermost first: collection > registry change > object (by output hash) > registry > record (by identity, then by name) >
+ * node ids > manifest handle > caches (results, checked, trees, digests), settings, holds and uses. A lock of a later kind is never held while taking an earlier one. */
 #ifndef MEMO_STORE_INTERNAL_H
 #define MEMO_STORE_INTERNAL_H
 
@@ -65,6 +65,26 @@ struct memo_registry {
 	uint64_t mark; /* guarded by mu: of the last walk over needs */
 };
 
+/* Holds by output hash, or uses by identity (hold.c). */
+#define MEMO_HOLD_SHARDS 16
+struct memo_shard {
+	struct memo_mutex mu;
+	struct memo_map map; /* guarded by mu */
+	bool blind; /* guarded by mu: a hold could not be written down, all counts as held */
+};
+
+/* Eviction (collect.h). */
+struct memo_collector {
+	struct memo_mutex run; /* one collection at a time; outside of all others */
+	struct memo_mutex mu;
+	bool loaded; /* guarded by mu */
+	double inflation; /* guarded by mu: L */
+	uint64_t times; /* guarded by mu: how often results were collected */
+	uint64_t results; /* guarded by mu: that were, and below what they took */
+	uint64_t bytes; /* guarded by mu */
+	uint64_t ms; /* guarded by mu */
+};
+
 /* Receipts that the manifest may have in its log alone: receipt.h. */
 #define MEMO_RECENT_UNSURE 64
 struct memo_recent {
@@ -103,12 +123,17 @@ struct memo_store {
 	struct memo_recent recent;
 	memo_store_say_fn *say; /* NULL: nobody listens */
 	void *say_arg;
+	struct memo_mutex late_mu; /* outside of all others */
+	_Atomic bool
+		late; /* the disk was full when receipts were to be compared: nothing may be executed before that */
+	bool late_all; /* set before other threads come: compare all */
 	bool opening; /* until memo_store_open() returns; one thread */
 
 	struct memo_mutex ino_mu;
 	uint64_t ino_next; /* guarded by ino_mu */
 	_Atomic uint64_t ino_limit; /* changed with ino_mu: ids below it are reserved durably */
 
+	struct memo_mutex object_mu[MEMO_STORE_STRIPES]; /* by output hash: placing and committing, or removing */
 	struct memo_mutex identity_mu[MEMO_STORE_STRIPES]; /* read, change, write of one instance's record */
 	struct memo_mutex name_mu[MEMO_STORE_STRIPES]; /* the same of a name's row */
 
@@ -118,6 +143,9 @@ struct memo_store {
 	struct memo_checked checked;
 	struct memo_trees trees;
 	struct memo_digests digests;
+	struct memo_shard hold[MEMO_HOLD_SHARDS];
+	struct memo_shard use[MEMO_HOLD_SHARDS];
+	struct memo_collector collector;
 	struct memo_breaker breaker;
 	_Atomic uint64_t damaged;
 	_Atomic bool checking; /* memo_store_check() */
@@ -167,6 +195,17 @@ struct memo_mutex *memo_name_lock(struct memo_store *s, const char *task, const 
 #define MEMO_TIME_TEXT 32
 void memo_record_time(int64_t wall_ns, char out[MEMO_TIME_TEXT]);
 
+/* The lock of an object, from before a publication looks for it until it is committed, and while it is removed. */
+struct memo_mutex *memo_object_lock(struct memo_store *s, const struct memo_id *hash);
+
+/* ---- hold.c, collect.c ---------------------------------------------------------------------------- */
+
+void memo_holds_init(struct memo_store *s);
+void memo_holds_clear(struct memo_store *s);
+struct memo_shard *memo_hold_shard(struct memo_store *s, const struct memo_id *hash);
+bool memo_held_locked(struct memo_shard *h, const struct memo_id *hash) MEMO_TSA(requires_capability(h->mu));
+bool memo_held(struct memo_store *s, const struct memo_id *hash);
+
 /* ---- alias.c, publish.c --------------------------------------------------------------------------- */
 
 /* The record and the alias of an instance that is being published. */
@@ -183,6 +222,8 @@ MEMO_MUST int memo_recover(struct memo_store *s, enum memo_manifest_found found,
 			   struct memo_buf *notice, struct memo_err *err);
 /* memo_heal_fn of a store that is open; @arg: the store. */
 MEMO_MUST int memo_recover_live(void *arg, const char *said, struct memo_err *err);
+/* The comparison that a full disk put off. */
+MEMO_MUST int memo_recover_late(struct memo_store *s, struct memo_err *err);
 /* The whole comparison, on demand (fsck --repair): every receipt against its record. Publications may go on meanwhile.
  * *@back_out (may be NULL): how many results were put back. */
 MEMO_MUST int memo_recover_all(struct memo_store *s, size_t *back_out, struct memo_err *err);
@@ -243,5 +284,7 @@ MEMO_MUST int memo_code_row(struct memo_batch *b, const struct memo_task *t, con
 
 void memo_digests_clear(struct memo_store *s);
 MEMO_MUST int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice);
+/* orphan.c: ends the processes that work in our staging; returns when they are gone. */
+void memo_orphans_end(struct memo_store *s, struct memo_buf *notice);
 
 #endif

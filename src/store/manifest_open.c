@@ -325,6 +325,25 @@ static bool is_shortage(const char *text)
 	return false;
 }
 
+static bool is_full(const char *text)
+{
+	return strstr(text, "No space left") != NULL || strstr(text, "Disk quota") != NULL;
+}
+
+/* A full disk must not keep what is cached from being read: as after a failed write, until there is room (revive). */
+static int open_for_reading(struct memo_manifest *m, struct memo_buf *say)
+{
+	char *text = memo_manifest_open_handle(m, MEMO_POINT_IN_TIME, true);
+	if (text != NULL) {
+		rocksdb_free(text);
+		return -EIO;
+	}
+	atomic_store(&m->cause, -ENOSPC);
+	atomic_store(&m->dead, true);
+	(void)memo_buf_puts(say, "the disk is full: what is cached can be read, work begins when there is room\n");
+	return 0;
+}
+
 /* The database would not open: without the end of its log, and else what can be read of it. */
 static int open_rest(struct memo_manifest *m, struct memo_buf *say, enum memo_manifest_found *found,
 		     struct memo_err *err)
@@ -378,6 +397,10 @@ static int open_first(struct memo_manifest *m, struct memo_buf *say, enum memo_m
 	char *text = memo_manifest_open_handle(m, MEMO_TOLERATE_TAIL, false);
 	if (text == NULL)
 		return 0;
+	if (is_full(text) && open_for_reading(m, say) == 0) {
+		rocksdb_free(text);
+		return 0;
+	}
 	if (is_shortage(text))
 		return memo_manifest_fail(err, text, m->path, "open");
 	for (char *p = text; *p != '\0'; p++)

@@ -31,8 +31,18 @@ static int stat_file(int dirfd, const char *name, struct stat *st)
 	return S_ISREG(st->st_mode) ? 0 : -EBADMSG;
 }
 
-static int place_file(struct memo_store *s, int attempt, const struct memo_produced *p, struct memo_err *err)
+/* Its bytes are what they are said to be. */
+static int recheck_file(int attempt, const struct memo_produced *p)
 {
+	struct memo_id is;
+	MEMO_AUTO_FD int fd = openat(attempt, OUTPUT, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	int r = fd < 0 ? memo_errno() : memo_hash_fd(fd, &is, NULL);
+	return r < 0 ? r : memo_id_equal(&is, &p->blob) ? 0 : -EBADMSG;
+}
+
+static int place_file(struct memo_store *s, int attempt, const struct memo_publication *q, struct memo_err *err)
+{
+	const struct memo_produced *p = q->produced;
 	struct memo_id hash = p->blob;
 	int r = p->exec ? memo_attempt_exec_hash(&p->blob, &hash) : 0;
 	if (r < 0)
@@ -50,13 +60,19 @@ static int place_file(struct memo_store *s, int attempt, const struct memo_produ
 	if (r == 0 && (st.st_mode & 07777) != (p->exec ? 0555 : 0444))
 		return memo_fail(err, -EBADMSG, "output: its mode is %04o, not frozen",
 				 (unsigned)(st.st_mode & 07777));
+	if (r == 0 && q->recheck)
+		r = recheck_file(attempt, p);
+	if (r < 0 && r != -ENOENT)
+		return memo_fail(err, r, "output: its content is not what exit.json says");
 	r = memo_object_link(s, attempt, OUTPUT, &p->blob, p->exec, p->size, err);
 	return r == -ENOENT ? memo_fail(err, -EBADMSG, "output: is missing") : r;
 }
 
 /* @dir: the output, or what became of it, must be what the listing says. */
-static int verify_tree(int attempt, const struct memo_tree *t, const struct memo_produced *p, struct memo_err *err)
+static int verify_tree(int attempt, const struct memo_tree *t, const struct memo_publication *q,
+		       struct memo_err *err)
 {
+	const struct memo_produced *p = q->produced;
 	if (!memo_id_equal(memo_tree_id(t), &p->hash) || memo_tree_count(t) != p->entries ||
 	    memo_tree_bytes(t) != p->size)
 		return memo_fail(err, -EBADMSG, "output.tree: is not the listing that exit.json tells of");
@@ -66,12 +82,13 @@ static int verify_tree(int attempt, const struct memo_tree *t, const struct memo
 		return 0;
 	if (r < 0)
 		return memo_fail(err, -EBADMSG, "output: is not a directory that can be read");
-	r = memo_object_compare(dir, t, false, NULL, err);
+	r = memo_object_compare(dir, t, q->recheck, NULL, err);
 	return r < 0 ? memo_fail_prefix(err, r, "output") : 0;
 }
 
-static int place_tree(struct memo_store *s, int attempt, const struct memo_produced *p, struct memo_err *err)
+static int place_tree(struct memo_store *s, int attempt, const struct memo_publication *q, struct memo_err *err)
 {
+	const struct memo_produced *p = q->produced;
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	struct memo_tree *t = NULL;
 	int r = memo_io_read_file(attempt, LISTING, MEMO_TREE_LISTING_BYTES, &b);
@@ -86,7 +103,7 @@ static int place_tree(struct memo_store *s, int attempt, const struct memo_produ
 		r = memo_tree_parse(memo_buf_str(&b), b.len, &t, err);
 	if (r < 0)
 		return memo_fail(err, r, "output.tree: is not the listing that exit.json tells of");
-	r = verify_tree(attempt, t, p, err);
+	r = verify_tree(attempt, t, q, err);
 	if (r == 0)
 		r = memo_object_link_tree(s, attempt, OUTPUT, LISTING, t, b.len, err);
 	memo_tree_unref(t);
@@ -104,8 +121,8 @@ static int place(struct memo_store *s, const struct memo_publication *p, struct 
 	int r = memo_io_open_dir(AT_FDCWD, p->attempt, &attempt);
 	if (r < 0)
 		return memo_fail(err, r, "attempt '%s': cannot be read: %s", p->attempt, memo_strerror(r));
-	return p->produced->kind == MEMO_RESULT_DIRECTORY ? place_tree(s, attempt, p->produced, err)
-							  : place_file(s, attempt, p->produced, err);
+	return p->produced->kind == MEMO_RESULT_DIRECTORY ? place_tree(s, attempt, p, err)
+							  : place_file(s, attempt, p, err);
 }
 
 /* ---- the record --------------------------------------------------------------------------------------- */
@@ -176,6 +193,7 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 		r = memo_record_describe(record, p->instance);
 	if (r == 0)
 		r = memo_alias_record(record, p->instance, b);
+	(void)json_object_del(record, "collected");
 	if (r == 0)
 		r = memo_json_set(record, "result", memo_result_json(res));
 	if (r == 0)
@@ -259,7 +277,13 @@ int memo_store_publish(struct memo_store *s, const struct memo_publication *p, s
 		       struct memo_err *err)
 {
 	const struct memo_instance *i = p->instance;
-	int r = place(s, p, err);
+	int r = atomic_load(&s->late) ? memo_recover_late(s, err) : 0;
+	if (r < 0)
+		return memo_fail_prefix(err, r, "instance %s/%s/%s", i->task, i->version, i->name);
+	/* From the look whether the object is there until the record refers to it: it must not be collected between (collect.h). */
+	struct memo_mutex *by_hash = memo_object_lock(s, &p->produced->hash);
+	memo_mutex_lock(by_hash);
+	r = place(s, p, err);
 	if (r == 0) {
 		struct memo_mutex *by_identity = memo_identity_lock(s, &i->identity);
 		struct memo_mutex *by_name = memo_name_lock(s, i->task, i->version, i->name);
@@ -268,7 +292,8 @@ int memo_store_publish(struct memo_store *s, const struct memo_publication *p, s
 		r = commit(s, p, out, err);
 		memo_mutex_unlock(by_name);
 		memo_mutex_unlock(by_identity);
-		memo_receipts_checkpoint(s, false);
 	}
+	memo_mutex_unlock(by_hash);
+	memo_receipts_checkpoint(s, false);
 	return r < 0 ? memo_fail_prefix(err, r, "instance %s/%s/%s", i->task, i->version, i->name) : 0;
 }

@@ -50,6 +50,7 @@ struct recovery {
 	struct shared *shared; /* NULL: nothing is shared */
 	bool all; /* damage: compare all */
 	bool live; /* others use the store, and may hold any lock: take none */
+	bool careful; /* others may change what is compared: each under its locks, written at once */
 	bool bulk; /* @batch is written when it is large, without the log */
 	struct memo_batch batch;
 	size_t batched;
@@ -300,16 +301,30 @@ static void count_one(struct recovery *x)
 	memo_store_say(x->store, true, line);
 }
 
+static void lock_instance(struct recovery *x, const struct memo_id *identity, const json_t *receipt, bool lock)
+{
+	struct memo_mutex *by_identity = memo_identity_lock(x->store, identity);
+	struct memo_mutex *by_name = memo_name_lock(x->store, memo_json_string(receipt, "task", ""),
+						    memo_json_string(receipt, "version", ""),
+						    memo_json_string(receipt, "name", ""));
+	void (*turn)(struct memo_mutex *) = lock ? memo_mutex_lock : memo_mutex_unlock;
+	turn(lock ? by_identity : by_name);
+	turn(lock ? by_name : by_identity);
+}
+
 static int see_receipt(void *arg, const struct memo_id *identity, const json_t *receipt)
 {
 	struct recovery *x = arg;
 	MEMO_AUTO_JSON json_t *record = NULL;
 	if (x->shared != NULL)
 		count_one(x);
+	if (x->careful)
+		lock_instance(x, identity, receipt, true);
 	int r = memo_record_load(x->store, identity, &record, x->err);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	r = adopt(x, identity, receipt, record);
+	if (r == 0 || r == -ENOENT)
+		r = adopt(x, identity, receipt, record);
+	if (x->careful)
+		lock_instance(x, identity, receipt, false);
 	return r < 0 ? r : flush_batch(x, false);
 }
 
@@ -462,24 +477,69 @@ static void tell(const struct recovery *x, struct memo_buf *notice)
 		(void)memo_buf_printf(notice, "%zu receipts make no sense and were left alone\n", x->strange);
 }
 
+static int compare_recent(struct recovery *x)
+{
+	int r = memo_receipt_each_task(x->store, see_task, x, &x->damaged);
+	return r < 0 ? r : memo_receipt_each_recent(x->store, see_receipt, x, &x->damaged);
+}
+
+/* RocksDB began a new list of tables when it was opened: a checkpoint in any case, so that this start need not be repeated.
+ * What cannot be flushed now makes the next start look again. */
+static int settle(struct recovery *x, bool move)
+{
+	if (memo_manifest_checkpoint(x->store->manifest, NULL) < 0 || !move)
+		return 0;
+	int r = memo_receipts_settle(x->store);
+	return r == -ENOSPC || r == -EDQUOT ? 0 : r;
+}
+
 static int compare(struct recovery *x, bool everything, bool unclean, bool gap)
 {
 	struct memo_store *s = x->store;
-	int r = 0;
-	if (everything) {
-		r = rebuild(x, gap);
-	} else if (unclean) {
-		r = memo_receipt_each_task(s, see_task, x, &x->damaged);
-		if (r == 0)
-			r = memo_receipt_each_recent(s, see_receipt, x, &x->damaged);
-	}
+	int r = everything ? rebuild(x, gap) : unclean ? compare_recent(x) : 0;
 	if (r == 0)
 		r = end_active(x);
-	/* RocksDB began a new list of tables when it was opened: a checkpoint in any case, so that this start need not be
-	 * repeated. A full disk must not keep the store closed: then the next start looks again. */
-	if (r == 0 && memo_manifest_checkpoint(s->manifest, NULL) == 0 && (everything || unclean))
-		r = memo_receipts_settle(s);
-	return r == -ENOSPC || r == -EDQUOT ? 0 : r;
+	if (r == 0)
+		r = settle(x, everything || unclean);
+	/* A full disk must not keep the store closed: no work begins before this was done (memo_store_room). */
+	if (r == -ENOSPC || r == -EDQUOT) {
+		s->late_all = everything;
+		atomic_store(&s->late, true);
+		return 0;
+	}
+	return r;
+}
+
+static int compare_carefully(struct recovery *x)
+{
+	int r = compare_recent(x);
+	for (unsigned i = 0; i < SHARDS && r == 0; i++)
+		r = memo_receipt_each_in(x->store, i, see_receipt, x, &x->damaged);
+	return r;
+}
+
+int memo_recover_late(struct memo_store *s, struct memo_err *err)
+{
+	struct memo_err own = { 0 };
+	struct recovery x = { .store = s, .err = err != NULL ? err : &own, .careful = true };
+	MEMO_AUTO_BUF struct memo_buf notice = { 0 };
+	memo_mutex_lock(&s->late_mu);
+	int r = 0;
+	if (atomic_load(&s->late)) {
+		r = s->late_all ? compare_carefully(&x) : compare_recent(&x);
+		if (r == 0)
+			r = end_active(&x);
+		if (r == 0 && s->late_all)
+			r = memo_manifest_checkpoint(s->manifest, x.err);
+		if (r == 0 && s->late_all)
+			r = mark_whole(&x, true);
+		if (r == 0)
+			atomic_store(&s->late, false);
+	}
+	memo_mutex_unlock(&s->late_mu);
+	tell(&x, &notice);
+	memo_store_say(s, false, memo_buf_str(&notice));
+	return r;
 }
 
 int memo_recover(struct memo_store *s, enum memo_manifest_found found, bool unclean, struct memo_buf *notice,
@@ -517,8 +577,8 @@ int memo_recover_live(void *arg, const char *said, struct memo_err *err)
 int memo_recover_all(struct memo_store *s, size_t *back_out, struct memo_err *err)
 {
 	struct memo_err own = { 0 };
-	struct recovery x = { .store = s, .err = err != NULL ? err : &own, .live = true };
-	int r = rebuild(&x, true);
+	struct recovery x = { .store = s, .err = err != NULL ? err : &own, .careful = true };
+	int r = compare_carefully(&x);
 	if (r == 0 && back_out != NULL)
 		*back_out = x.adopted;
 	return r;

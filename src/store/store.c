@@ -2,6 +2,7 @@
  *
  * DIR/running is there, durably, while a store is open: found at open it means that the last owner did not close it. */
 #include "object.h"
+#include "place.h"
 #include "receipt.h"
 
 #include "base/io.h"
@@ -18,6 +19,7 @@
 
 #define FORMAT_FILE "format"
 #define RUNNING_FILE "running"
+#define STOPPED_FILE "stopped" /* its name after a clean stop */
 #define LOCK_FILE "lock"
 #define LOCK_BYTES 1024
 #define LOCK_POLL_MS 20
@@ -192,12 +194,33 @@ static int check_format(struct memo_store *s, struct memo_err *err)
 			 memo_buf_str(&b), want);
 }
 
-/* "<pid> <host> <purpose>" of whoever holds the lock. Words for a message, nothing else depends on them. */
+static int read_boot(struct memo_store *s)
+{
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	int r = fd < 0 ? memo_errno() : memo_io_read_fd(fd, 256, &b);
+	if (fd >= 0)
+		(void)close(fd);
+	size_t n = 0;
+	while (r == 0 && n < b.len && n < sizeof s->boot - 1 && b.data[n] > ' ') {
+		s->boot[n] = b.data[n];
+		n++;
+	}
+	if (n == 0)
+		(void)snprintf(s->boot, sizeof s->boot, "boot");
+	return 0;
+}
+
+/* "<pid> <host> <purpose>" and the boot id, of whoever holds the lock. Words for a message, nothing else depends on them. */
 static int fail_busy(struct memo_store *s, struct memo_err *err)
 {
 	char text[LOCK_BYTES + 1] = "";
 	ssize_t n = pread(s->lock_fd, text, LOCK_BYTES, 0);
 	text[n < 0 ? 0 : n] = '\0';
+	char *boot = strchr(text, '\n');
+	if (boot != NULL)
+		*boot++ = '\0';
+	bool earlier = boot != NULL && strncmp(boot, s->boot, strlen(s->boot)) != 0;
 	for (char *p = text; *p != '\0'; p++) {
 		if ((unsigned char)*p < 0x20)
 			*p = ' ';
@@ -210,8 +233,9 @@ static int fail_busy(struct memo_store *s, struct memo_err *err)
 	*purpose = '\0';
 	for (size_t len = strlen(purpose + 1); len > 0 && purpose[len] == ' '; len--)
 		purpose[len] = '\0';
-	return memo_fail(err, -EBUSY, "store '%s' is in use by process %ld on host %s (%s)", s->dir, pid, host + 1,
-			 purpose + 1);
+	/* Another boot, and yet a lock: the file system is shared with another machine. */
+	return memo_fail(err, -EBUSY, "store '%s' is in use by process %ld on host %s (%s)%s", s->dir, pid,
+			 host + 1, purpose + 1, earlier ? ", of another boot or machine" : "");
 }
 
 static int take_lock(struct memo_store *s, const char *purpose, int wait_ms, struct memo_err *err)
@@ -237,7 +261,7 @@ static int take_lock(struct memo_store *s, const char *purpose, int wait_ms, str
 	if (gethostname(host, sizeof host - 1) < 0 || host[0] == '\0')
 		(void)snprintf(host, sizeof host, "unknown");
 	char text[LOCK_BYTES];
-	int n = snprintf(text, sizeof text, "%ld %s %s\n", (long)getpid(), host, purpose);
+	int n = snprintf(text, sizeof text, "%ld %s %s\n%s\n", (long)getpid(), host, purpose, s->boot);
 	size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
 	/* A full disk must not keep a store from being opened for what it says to others. */
 	if (ftruncate(s->lock_fd, 0) == 0 && pwrite(s->lock_fd, text, len, 0) < 0)
@@ -283,33 +307,20 @@ static int open_parts(struct memo_store *s, struct memo_err *err)
 		     : 0;
 }
 
-static int read_boot(struct memo_store *s)
-{
-	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	int r = fd < 0 ? memo_errno() : memo_io_read_fd(fd, 256, &b);
-	if (fd >= 0)
-		(void)close(fd);
-	size_t n = 0;
-	while (r == 0 && n < b.len && n < sizeof s->boot - 1 && b.data[n] > ' ') {
-		s->boot[n] = b.data[n];
-		n++;
-	}
-	if (n == 0)
-		(void)snprintf(s->boot, sizeof s->boot, "boot");
-	return 0;
-}
-
-/* *@unclean: the mark of the last owner is still there. Ours is durable before anything is changed. */
+/* *@unclean: the mark of the last owner is still there. Ours is durable before anything is changed. A clean stop renames it
+ * and so does the next start, because a file system without room or inodes can still do that. */
 static int mark_running(struct memo_store *s, bool *unclean, struct memo_err *err)
 {
 	*unclean = faccessat(s->dir_fd, RUNNING_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	if (*unclean)
 		return 0;
-	int fd = openat(s->dir_fd, RUNNING_FILE, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r = fd < 0 ? memo_errno() : 0;
-	if (fd >= 0)
-		(void)close(fd);
+	int r = renameat(s->dir_fd, STOPPED_FILE, s->dir_fd, RUNNING_FILE) < 0 ? memo_errno() : 0;
+	if (r == -ENOENT) {
+		int fd = openat(s->dir_fd, RUNNING_FILE, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		r = fd < 0 ? memo_errno() : 0;
+		if (fd >= 0)
+			(void)close(fd);
+	}
 	if (r == 0)
 		r = memo_io_sync_dir(s->dir_fd, ".");
 	return r < 0 ? memo_fail(err, r, "store '%s': cannot be written: %s", s->dir, memo_strerror(r)) : 0;
@@ -341,6 +352,7 @@ static struct memo_store *new_store(void)
 		return NULL;
 	}
 	memo_mutex_init(&s->recent.mu);
+	memo_mutex_init(&s->late_mu);
 	memo_mutex_init(&s->ino_mu);
 	memo_mutex_init(&s->registry.change);
 	memo_mutex_init(&s->registry.mu);
@@ -349,8 +361,12 @@ static struct memo_store *new_store(void)
 	memo_mutex_init(&s->checked.mu);
 	memo_mutex_init(&s->trees.mu);
 	memo_mutex_init(&s->digests.mu);
+	memo_mutex_init(&s->collector.run);
+	memo_mutex_init(&s->collector.mu);
+	memo_holds_init(s);
 	memo_breaker_init(&s->breaker);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
+		memo_mutex_init(&s->object_mu[i]);
 		memo_mutex_init(&s->identity_mu[i]);
 		memo_mutex_init(&s->name_mu[i]);
 	}
@@ -369,12 +385,17 @@ static void free_store(struct memo_store *s)
 	memo_receipts_close(s);
 	(void)pthread_rwlock_destroy(&s->recent.hold);
 	memo_mutex_clear(&s->recent.mu);
+	memo_mutex_clear(&s->late_mu);
 	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
 		memo_scope_fd(&fds[i]);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
+		memo_mutex_clear(&s->object_mu[i]);
 		memo_mutex_clear(&s->identity_mu[i]);
 		memo_mutex_clear(&s->name_mu[i]);
 	}
+	memo_holds_clear(s);
+	memo_mutex_clear(&s->collector.mu);
+	memo_mutex_clear(&s->collector.run);
 	memo_breaker_clear(&s->breaker);
 	memo_mutex_clear(&s->digests.mu);
 	memo_mutex_clear(&s->trees.mu);
@@ -419,11 +440,13 @@ static int open_store(struct memo_store *s, const char *dir, const char *purpose
 	if (r == 0)
 		r = check_format(s, err);
 	if (r == 0)
+		r = memo_place_check(s->dir, notice, err);
+	if (r == 0)
+		r = read_boot(s);
+	if (r == 0)
 		r = take_lock(s, purpose, wait_ms, err);
 	if (r == 0)
 		r = open_parts(s, err);
-	if (r == 0)
-		r = read_boot(s);
 	if (r == 0)
 		r = mark_running(s, &unclean, err);
 	if (r == 0)
@@ -496,11 +519,14 @@ void memo_store_close(struct memo_store *s)
 {
 	if (s == NULL)
 		return;
+	if (memo_store_uses_flush(s) < 0) {
+		/* nobody to tell: they are counts, and may be lost */
+	}
 	memo_receipts_checkpoint(s, true);
 	/* Without the last checkpoint, or with a receipt that no record may have, the next owner compares. */
-	bool clean = memo_receipts_settled(s);
+	bool clean = memo_receipts_settled(s) && !atomic_load(&s->late);
 	if (memo_manifest_close(s->manifest) == 0 && clean)
-		(void)unlinkat(s->dir_fd, RUNNING_FILE, 0);
+		(void)renameat(s->dir_fd, RUNNING_FILE, s->dir_fd, STOPPED_FILE);
 	free_store(s);
 }
 

@@ -153,6 +153,7 @@ def try_mutants(chosen, keep):
         signal.signal(sig, on_signal)
     directory = keep or tempfile.mkdtemp(suffix=".memofs-mutants")
     os.makedirs(directory, exist_ok=True)
+    os.chmod(directory, 0o755)  # other users run what is built there
     try:
         tree = Tree(directory)
         sane = {}
