@@ -280,7 +280,7 @@ def command(argv):
             m = importlib.import_module(name)
             print("%-14s %5d %6d %-8s %s" % (name, m.SHORT, m.LONG,
                                            "serial" if getattr(m, "SERIAL", False) else "parallel",
-                                           re.split(r"(?<=[.:]) ", " ".join(m.__doc__.split()))[0]))
+                                           re.split(r"(?<=[.]) ", " ".join(m.__doc__.split()))[0]))
         return 0
     if args.mutants:
         names = {os.path.basename(n).removesuffix(".patch") for n in args.name}
