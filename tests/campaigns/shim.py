@@ -1,5 +1,5 @@
-"""Steers tests/tools/fault.c: faults and kills at chosen system calls of the daemon and its workers, and the log of what
-they synced. The layout of the shared file is that of `struct control` there."""
+"""Steers tests/tools/fault.c: faults and kills at chosen system calls of the daemon and its workers, the log of what they
+synced, and their wall clock. The layout of the shared file is that of `struct control` there."""
 import errno
 import mmap
 import os
@@ -24,7 +24,7 @@ class Shim:
         self.path = os.path.join(place.dir, "fault")
         self.log = os.path.join(place.dir, "synced") if log else None
         with open(self.path, "wb") as f:
-            f.write(struct.pack("<I", 0x6D666C74) + bytes(164) + os.fsencode(place.store).ljust(1024, b"\0"))
+            f.write(struct.pack("<I", 0x6D666C74) + bytes(172) + os.fsencode(place.store).ljust(1024, b"\0"))
         with open(self.path, "r+b") as f:
             self.map = mmap.mmap(f.fileno(), 0)
         # The worker's environment is clean, so that it gets the shim by way of a script.
@@ -60,6 +60,10 @@ class Shim:
         """Returns how often it fired."""
         self._set("call", 0)
         return self.get("fired")
+
+    def shift(self, seconds):
+        """The wall clock of the processes jumps to so much ahead of the true one."""
+        struct.pack_into("<q", self.map, 168, seconds)
 
     def visit_begin(self):
         """The daemon opens and closes every file of its database, at its next call."""

@@ -8,6 +8,7 @@
  * FILE and have the bit WHO; from the `first` on, `times` of them get `error`, or SIGKILL when the error is KILL. While
  * `counting` is set all kinds are counted in `counts`.
  *
+ * The wall clock is `shift` seconds ahead; all others are right, as they are when somebody sets the time.
  * `visit` with the bit WHO makes the process open and close every file of root/db once, at its next call.
  *
  * The log gets a line for each thing that was made durable, after it was:
@@ -41,6 +42,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,6 +92,7 @@ struct control {
 	_Atomic uint32_t counting;
 	_Atomic uint32_t visit;
 	_Atomic uint32_t counts[32];
+	_Atomic int64_t shift;
 	char root[1024];
 };
 
@@ -648,4 +651,39 @@ int close(int fd)
 		return r;
 	errno = error;
 	return -1;
+}
+
+/* ---- the wall clock -------------------------------------------------------------------------------------- */
+
+static time_t shifted(void)
+{
+	return control != NULL ? (time_t)atomic_load(&control->shift) : 0;
+}
+
+int clock_gettime(clockid_t which, struct timespec *t)
+{
+	REAL(int, clock_gettime, clockid_t, struct timespec *);
+	int r = real(which, t);
+	if (r == 0 && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
+		t->tv_sec += shifted();
+	return r;
+}
+
+int gettimeofday(struct timeval *restrict t, void *restrict zone)
+{
+	REAL(int, gettimeofday, struct timeval *, void *);
+	int r = real(t, zone);
+	if (r == 0)
+		t->tv_sec += shifted();
+	return r;
+}
+
+time_t time(time_t *out)
+{
+	struct timespec t;
+	if (clock_gettime(CLOCK_REALTIME, &t) < 0)
+		return -1;
+	if (out != NULL)
+		*out = t.tv_sec;
+	return t.tv_sec;
 }
