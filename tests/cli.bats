@@ -2,7 +2,7 @@
 
 load helpers
 
-COMMANDS="init mount umount add check new tasks show remove path get explain status log config forget run retry wait runs graph why verify fsck stats"
+COMMANDS="init mount umount add check new tasks show remove path get explain status log config forget pin unpin gc run retry wait runs graph why verify fsck stats"
 
 setup_file() {
 	place_open

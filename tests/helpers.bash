@@ -50,15 +50,11 @@ place_open() {
 
 # The process that owns the store: whoever holds its lock file open.
 owner_pid() {
-	local link pid
-	for link in /proc/[0-9]*/fd/*; do
-		if [ "$(readlink "$link" 2>/dev/null)" = "$STORE/lock" ]; then
-			pid=${link#/proc/}
-			printf '%s\n' "${pid%%/*}"
-			return 0
-		fi
-	done
-	return 1
+	local link
+	link=$(find /proc/[0-9]*/fd -maxdepth 1 -lname "$STORE/lock" -print -quit 2>/dev/null)
+	[ -n "$link" ] || return 1
+	link=${link#/proc/}
+	printf '%s\n' "${link%%/*}"
 }
 
 is_mounted() {

@@ -654,6 +654,7 @@ two_begin() { # NAME
 
 @test "Ctrl-C once and twice without a daemon" {
 	"$MEMOFS" --store "$D/alone" add "$TASKS/gated" 2>/dev/null
+	"$MEMOFS" --store "$D/alone" config writable "$COUNT" >/dev/null
 	for times in 1 2; do
 		env --default-signal "$MEMOFS" --store "$D/alone" run gated id=self$times gate=self$times >"$D/self.out" 2>"$D/self.err" 3>&- 4>&- &
 		runner=$!

@@ -3,7 +3,6 @@
 #include "scope.h"
 #include "sync.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdatomic.h>
@@ -153,69 +152,6 @@ int memo_io_open_dir(int dirfd, const char *path, int *fd_out)
 		return memo_errno();
 	*fd_out = fd;
 	return 0;
-}
-
-/* Depth first; the depth is bounded by the descriptors a process may have, and -EMFILE says so. */
-static int remove_children(int fd, dev_t dev)
-{
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (copy < 0)
-		return memo_errno();
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		int r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
-	for (;;) {
-		errno = 0;
-		struct dirent *e = readdir(d);
-		if (e == NULL)
-			return errno != 0 ? memo_errno() : 0;
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT)
-			continue;
-		if (errno != EISDIR && errno != EPERM)
-			return memo_errno();
-		struct stat st;
-		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return memo_errno();
-		if (!S_ISDIR(st.st_mode))
-			return -EPERM;
-		if (st.st_dev != dev)
-			return -EXDEV;
-		(void)fchmodat(fd, e->d_name, 0700, 0);
-		MEMO_AUTO_FD int sub = -1;
-		int r = memo_io_open_dir(fd, e->d_name, &sub);
-		if (r == 0)
-			r = remove_children(sub, dev);
-		if (r < 0)
-			return r;
-		if (unlinkat(fd, e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-			return memo_errno();
-	}
-}
-
-int memo_io_remove_tree(int dirfd, const char *path)
-{
-	if (unlinkat(dirfd, path, 0) == 0 || errno == ENOENT)
-		return 0;
-	if (errno != EISDIR && errno != EPERM)
-		return memo_errno();
-	struct stat st;
-	if (fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return memo_errno();
-	if (!S_ISDIR(st.st_mode))
-		return -EPERM;
-	(void)fchmodat(dirfd, path, 0700, 0);
-	MEMO_AUTO_FD int fd = -1;
-	int r = memo_io_open_dir(dirfd, path, &fd);
-	if (r == 0)
-		r = remove_children(fd, st.st_dev);
-	if (r < 0)
-		return r;
-	return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT ? memo_errno() : 0;
 }
 
 static int copy_by_hand(int from, int to)

@@ -32,8 +32,14 @@ MEMO_MUST int memo_io_mkdir(int dirfd, const char *path, mode_t mode);
 /* Opens a directory; O_NOFOLLOW on the last component. */
 MEMO_MUST int memo_io_open_dir(int dirfd, const char *path, int *fd_out);
 /* Removes a tree below @dirfd without following symbolic links or crossing to another file system's
- * contents; unreadable directories are made readable first. Absence is success. */
+ * contents; unreadable directories are made readable first, and so are those that may not be changed (chattr). The
+ * depth may be any: what lies too deep is moved up. Absence is success. */
 MEMO_MUST int memo_io_remove_tree(int dirfd, const char *path);
+/* Takes the flags away (chattr +i, +a) that keep even root from removing or renaming @path, which may be a file or a
+ * directory; no link is followed. */
+MEMO_MUST int memo_io_unlock(int dirfd, const char *path);
+/* chmod of a file or a directory that may not be openable (needs /proc); -EINVAL for anything else, a link too. */
+MEMO_MUST int memo_io_grant(int dirfd, const char *path, mode_t mode);
 /* Copies @size bytes or to the end (reflink where the file system can, else copy_file_range, else read/write). */
 MEMO_MUST int memo_io_copy(int from, int to);
 

@@ -30,6 +30,7 @@ struct memo_tree {
 	struct chunk *chunks;
 	size_t strings; /* bytes in the arena: bounds the memory before the listing is made */
 	uint64_t bytes;
+	uint32_t written; /* files that somebody had open for writing when they were frozen */
 	struct memo_id id;
 };
 
@@ -145,6 +146,11 @@ int memo_tree_build_count(struct memo_tree *t, uint64_t size)
 		return -E2BIG;
 	t->bytes += size;
 	return 0;
+}
+
+void memo_tree_build_written(struct memo_tree *t)
+{
+	t->written++;
 }
 
 /* ---- the listing ---- */
@@ -476,6 +482,11 @@ uint32_t memo_tree_count(const struct memo_tree *t)
 uint64_t memo_tree_bytes(const struct memo_tree *t)
 {
 	return t->bytes;
+}
+
+uint32_t memo_tree_written(const struct memo_tree *t)
+{
+	return t->written;
 }
 
 const struct memo_tree_entry *memo_tree_entry(const struct memo_tree *t, uint32_t index)

@@ -29,6 +29,8 @@
 #define MEMO_TREE_ENTRIES 2000000u
 #define MEMO_TREE_DEPTH 256u
 #define MEMO_TREE_LISTING_BYTES ((size_t)1 << 30)
+/* Of one output, by FREEZE: a file can pretend to be of any size for nothing, and reading it would take hours. */
+#define MEMO_TREE_HOLE_BYTES ((uint64_t)64 << 30)
 
 enum memo_entry_type { MEMO_ENTRY_DIR, MEMO_ENTRY_FILE, MEMO_ENTRY_EXEC, MEMO_ENTRY_LINK };
 
@@ -48,11 +50,12 @@ struct memo_tree_entry {
 struct memo_tree;
 
 enum memo_tree_flags {
-	/* Freeze an output: files become 0444 or 0555, directories 0555; a file with further hard links is
-	 * replaced by a copy in a new inode; set-id bits go. Links must be relative and stay inside the tree
-	 * by their text; devices, sockets, FIFOs and other file systems are refused. */
+	/* Freeze an output: files become 0444 or 0555, directories 0555; set-id bits, extended attributes and access
+	 * lists go. A file that somebody could still change (memo_tree_freeze_file) is replaced by a copy in a new
+	 * inode. Links must be relative and stay inside the tree, by their text and by that of the links on their
+	 * way; devices, sockets, FIFOs and other file systems are refused. */
 	MEMO_TREE_FREEZE = 1,
-	/* fsync each file and directory (after freezing). */
+	/* fsync each file and directory, when all are frozen: many at once are a tenth of the work. */
 	MEMO_TREE_SYNC = 2,
 	/* An input: a link counts as what it leads to (a dangling one as its text); special files are refused.
 	 * Must not be combined with FREEZE. */
@@ -91,14 +94,33 @@ MEMO_MUST int memo_tree_walk(const struct memo_tree *t, const char *path, uint32
  * regular file. */
 MEMO_MUST int memo_tree_stat_id(int dirfd, const char *path, struct memo_id *id_out);
 
-/* Freezes one file as FREEZE does for those in a tree: canonical mode, own inode, hash; with @sync durable.
- * @name must be a regular file below @dirfd (no link is followed). */
+/* The stats of all that FOLLOW would look at: two that are equal say that nothing was changed, replaced, or changed and set
+ * back between them, provided that @newest_ns, the last change (wall clock), lies a clock grain before the first. */
+struct memo_tree_trace {
+	struct memo_id id;
+	int64_t newest_ns;
+};
+MEMO_MUST int memo_tree_trace(int dirfd, struct memo_tree_trace *out);
+
+/* Freezes one file as FREEZE does for those in a tree: canonical mode, own inode, hash; with @sync durable. @name must be a
+ * regular file below @dirfd (no link is followed). When it returns 0 nobody has the file open for writing, by descriptor
+ * or by mapping, and nobody ever had who still can reach it: a small file is a copy always, a large one where it was
+ * written to, linked elsewhere, somebody else's, or where the file system grants no lease to find out.
+ * -EAGAIN: somebody writes to it without end. */
 struct memo_frozen {
 	struct memo_id id;
 	uint64_t size;
 	bool exec;
+	bool written; /* somebody still had it open for writing; what is frozen is a copy */
 };
 MEMO_MUST int memo_tree_freeze_file(int dirfd, const char *name, bool sync, struct memo_frozen *out,
 				    struct memo_err *err);
+
+/* Moves what lies in directory @from into @to, an empty directory of the same file system: files and links by rename,
+ * directories are made anew, so that a descriptor of one of the old ones leads to nothing that counts. For what FREEZE
+ * is to be used on afterwards; modes of directories are not kept. -EINVAL: another file system below; -E2BIG. */
+MEMO_MUST int memo_tree_move(int from, int to, struct memo_err *err);
+/* How many files of a frozen tree were still open for writing, see `written`. */
+uint32_t memo_tree_written(const struct memo_tree *t);
 
 #endif

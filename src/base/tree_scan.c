@@ -26,6 +26,9 @@ struct scan {
 	unsigned flags;
 	dev_t dev; /* of the root */
 	const struct memo_who *who; /* whose permission bits decide; NULL: the kernel alone */
+	struct memo_freeze freeze;
+	struct memo_hash *trace; /* of memo_tree_trace(); else NULL */
+	int64_t newest_ns;
 	struct memo_err *err;
 	struct place above[MEMO_TREE_DEPTH + 1]; /* the directories that we are in, for loops of links */
 };
@@ -37,74 +40,6 @@ struct spot {
 	const char *name;
 	unsigned char type; /* DT_ of readdir */
 };
-
-struct names {
-	char **name; /* each: one byte of type, then the name */
-	size_t count, cap;
-};
-
-static void clear_names(struct names *n)
-{
-	for (size_t i = 0; i < n->count; i++)
-		free(n->name[i]);
-	free(n->name);
-	*n = (struct names){ 0 };
-}
-
-static int compare_names(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
-}
-
-static int add_name(struct names *n, const struct dirent *e)
-{
-	if (n->count == n->cap) {
-		size_t cap = n->cap == 0 ? 32 : n->cap * 2;
-		char **p = realloc(n->name, cap * sizeof *p);
-		if (p == NULL)
-			return -ENOMEM;
-		n->name = p;
-		n->cap = cap;
-	}
-	size_t len = strlen(e->d_name) + 1;
-	char *s = malloc(len + 1);
-	if (s == NULL)
-		return -ENOMEM;
-	s[0] = (char)e->d_type;
-	memcpy(s + 1, e->d_name, len);
-	n->name[n->count++] = s;
-	return 0;
-}
-
-/* Through a descriptor of its own: the position of @fd belongs to the caller. */
-static int read_names(int fd, struct names *n)
-{
-	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (own < 0)
-		return memo_errno();
-	MEMO_AUTO_DIR DIR *d = fdopendir(own);
-	if (d == NULL) {
-		int r = memo_errno();
-		(void)close(own);
-		return r;
-	}
-	for (;;) {
-		errno = 0;
-		const struct dirent *e = readdir(d);
-		if (e == NULL && errno != 0)
-			return memo_errno();
-		if (e == NULL)
-			break;
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		int r = n->count >= MEMO_TREE_ENTRIES ? -E2BIG : add_name(n, e);
-		if (r < 0)
-			return r;
-	}
-	if (n->count > 1)
-		qsort(n->name, n->count, sizeof *n->name, compare_names);
-	return 0;
-}
 
 /* The path of a spot for messages; cut rather than failed when it is long. */
 static const char *label(const struct scan *s, const struct spot *at, char out[512])
@@ -225,6 +160,36 @@ static int hash_file(const struct scan *s, const struct spot *at, struct memo_fr
 	return same_file(&before, &after) && out->size == (uint64_t)after.st_size ? 0 : -EAGAIN;
 }
 
+static int64_t nanoseconds(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int trace_stat(struct scan *s, const struct stat *st)
+{
+	const int64_t mtime = nanoseconds(st->st_mtim), ctime = nanoseconds(st->st_ctim);
+	const uint64_t seen[] = { st->st_dev,	   st->st_ino,
+				  st->st_mode,	   S_ISDIR(st->st_mode) ? 0 : (uint64_t)st->st_size,
+				  (uint64_t)mtime, (uint64_t)ctime };
+	if (mtime > s->newest_ns)
+		s->newest_ns = mtime;
+	if (ctime > s->newest_ns)
+		s->newest_ns = ctime;
+	return memo_hash_update(s->trace, seen, sizeof seen);
+}
+
+/* The name, the entry itself, and what it leads to. */
+static int trace_entry(struct scan *s, const struct spot *at, const struct stat *target)
+{
+	struct stat self;
+	int r = memo_hash_update(s->trace, at->name, strlen(at->name) + 1);
+	if (r == 0 && fstatat(at->fd, at->name, &self, AT_SYMLINK_NOFOLLOW) < 0)
+		r = memo_errno();
+	if (r == 0)
+		r = trace_stat(s, &self);
+	return r == 0 && S_ISLNK(self.st_mode) ? trace_stat(s, target) : r;
+}
+
 static int add_file(struct scan *s, const struct spot *at, const struct stat *st)
 {
 	struct memo_frozen f = { .size = (uint64_t)st->st_size, .exec = (st->st_mode & 0111) != 0 };
@@ -234,10 +199,11 @@ static int add_file(struct scan *s, const struct spot *at, const struct stat *st
 		if (r < 0)
 			return fail_at(s, at, r);
 	} else if ((s->flags & MEMO_TREE_FREEZE) != 0) {
-		int r = memo_tree_freeze_at(at->fd, at->name, label(s, at, text), &s->dev,
-					    (s->flags & MEMO_TREE_SYNC) != 0, &f, s->err);
+		int r = memo_tree_freeze_at(at->fd, at->name, label(s, at, text), &s->freeze, &f, s->err);
 		if (r < 0)
 			return r;
+		if (f.written)
+			memo_tree_build_written(s->t);
 	} else {
 		int r = hash_file(s, at, &f);
 		if (r < 0)
@@ -259,7 +225,7 @@ static int scan_dir(struct scan *s, int fd, uint32_t dir, unsigned depth);
 static int open_inside(const struct scan *s, const struct spot *at, const struct stat *st, int *fd_out)
 {
 	if ((s->flags & MEMO_TREE_FREEZE) != 0 && (st->st_mode & 0700) != 0700) {
-		int r = memo_tree_grant(at->fd, at->name, 0700);
+		int r = memo_io_grant(at->fd, at->name, 0700);
 		if (r < 0)
 			return r;
 	}
@@ -322,6 +288,8 @@ static int scan_entry(struct scan *s, const struct spot *at, unsigned depth)
 	int r = fstatat(at->fd, at->name, &st, follow) < 0 ? memo_errno() : 0;
 	if ((r == -ENOENT || r == -ELOOP) && follow == 0)
 		r = fstatat(at->fd, at->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? memo_errno() : 0;
+	if (r == 0 && s->trace != NULL)
+		r = trace_entry(s, at, &st);
 	if (r < 0)
 		return fail_at(s, at, r);
 	if (S_ISLNK(st.st_mode))
@@ -336,9 +304,9 @@ static int scan_entry(struct scan *s, const struct spot *at, unsigned depth)
 
 static int scan_dir(struct scan *s, int fd, uint32_t dir, unsigned depth)
 {
-	struct names n = { 0 };
+	struct memo_names n = { 0 };
 	const struct spot here = { .fd = fd, .dir = dir, .name = "." };
-	int r = read_names(fd, &n);
+	int r = memo_names_read(fd, &n);
 	if (r < 0)
 		r = fail_at(s, &here, r);
 	for (size_t i = 0; r == 0 && i < n.count; i++) {
@@ -347,15 +315,27 @@ static int scan_dir(struct scan *s, int fd, uint32_t dir, unsigned depth)
 		};
 		r = scan_entry(s, &at, depth);
 	}
-	clear_names(&n);
+	memo_names_clear(&n);
 	if (r < 0)
 		return r;
 	/* Last, because a copy of a file needs to write into its directory. */
 	if ((s->flags & MEMO_TREE_FREEZE) != 0 && fchmod(fd, 0555) < 0)
 		return fail_at(s, &here, memo_errno());
-	if ((s->flags & MEMO_TREE_SYNC) != 0 && fsync(fd) < 0)
-		return fail_at(s, &here, memo_errno());
 	return 0;
+}
+
+/* What one link's text cannot show: that it leads out by way of another. */
+static int check_links(const struct scan *s)
+{
+	uint32_t bad = memo_tree_escape(s->t);
+	if (bad == 0)
+		return 0;
+	const struct memo_tree_entry *e = memo_tree_entry(s->t, bad);
+	return memo_fail(
+		s->err, -EINVAL,
+		"'%.300s' is a symbolic link to '%.300s', which leads out of the output by way of another link; "
+		"copy the file instead",
+		e->path, e->target);
 }
 
 int memo_tree_scan(int dirfd, unsigned flags, struct memo_tree **out, struct memo_err *err)
@@ -373,7 +353,14 @@ int memo_tree_scan_for(int dirfd, unsigned flags, const struct memo_who *who, st
 		return memo_fail(err, memo_errno(), "the directory cannot be read: %s", memo_strerror(errno));
 	if ((flags & MEMO_TREE_FREEZE) != 0 && (st.st_mode & 0700) != 0700 && fchmod(dirfd, 0700) < 0)
 		return memo_fail(err, memo_errno(), "the directory cannot be frozen: %s", memo_strerror(errno));
-	struct scan s = { .t = memo_tree_build_new(), .flags = flags, .dev = st.st_dev, .who = who, .err = err };
+	struct scan s = {
+		.t = memo_tree_build_new(),
+		.flags = flags,
+		.dev = st.st_dev,
+		.who = who,
+		.freeze = { .one_dev = true, .dev = st.st_dev },
+		.err = err,
+	};
 	if (s.t == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory for a tree");
 	s.above[0] = (struct place){ st.st_dev, st.st_ino };
@@ -385,9 +372,37 @@ int memo_tree_scan_for(int dirfd, unsigned flags, const struct memo_who *who, st
 				      r == -E2BIG ? "the listing of the tree is too long"
 						  : "out of memory for a tree");
 	}
+	if (r == 0 && (flags & MEMO_TREE_FREEZE) != 0)
+		r = check_links(&s);
+	if (r == 0 && (flags & MEMO_TREE_SYNC) != 0)
+		r = memo_tree_sync(dirfd, s.t, err);
 	if (r < 0)
 		memo_tree_unref(s.t);
 	else
 		*out = s.t;
+	return r;
+}
+
+int memo_tree_trace(int dirfd, struct memo_tree_trace *out)
+{
+	struct scan s = { .t = memo_tree_build_new(),
+			  .flags = MEMO_TREE_FOLLOW | MEMO_TREE_STAT,
+			  .trace = memo_hash_new() };
+	struct stat st;
+	int r = s.t == NULL || s.trace == NULL ? -ENOMEM : fstat(dirfd, &st) < 0 ? memo_errno() : 0;
+	if (r == 0) {
+		s.dev = st.st_dev;
+		s.above[0] = (struct place){ st.st_dev, st.st_ino };
+		r = trace_stat(&s, &st);
+	}
+	if (r == 0)
+		r = scan_dir(&s, dirfd, 0, 0);
+	struct memo_id id;
+	if (r == 0)
+		r = memo_hash_final(s.trace, &id);
+	if (r == 0)
+		*out = (struct memo_tree_trace){ .id = id, .newest_ns = s.newest_ns };
+	memo_hash_free(s.trace);
+	memo_tree_unref(s.t);
 	return r;
 }

@@ -71,8 +71,8 @@ extern const struct cli_command cli_init, cli_config; /* cli_store.c */
 extern const struct cli_command cli_mount, cli_umount; /* cli_mount.c */
 extern const struct cli_command cli_add, cli_check, cli_new; /* cli_add.c */
 extern const struct cli_command cli_tasks, cli_show, cli_remove; /* cli_task.c */
-extern const struct cli_command cli_path, cli_explain, cli_status, cli_log, cli_forget,
-	cli_cancel; /* cli_instance.c */
+extern const struct cli_command cli_path, cli_explain, cli_status, cli_log, cli_cancel; /* cli_instance.c */
+extern const struct cli_command cli_forget, cli_pin, cli_unpin, cli_gc; /* cli_retain.c */
 extern const struct cli_command cli_fingerprint; /* cli_fingerprint.c */
 extern const struct cli_command cli_get; /* cli_get.c */
 extern const struct cli_command cli_run, cli_retry, cli_wait; /* cli_run.c */

@@ -1,4 +1,4 @@
-/* path, explain, status, log, forget, cancel: what is known of instances, and how to end them. */
+/* path, explain, status, log, cancel: what is known of instances, and how to end them. */
 #include "run.h"
 
 #include "base/base64.h"
@@ -81,7 +81,8 @@ static void explain_state(struct memo_buf *b, const json_t *r)
 	const char *state = memo_json_string(r, "state", "NONE");
 	(void)memo_buf_printf(b, "state:    %s\n", strcmp(state, "NONE") == 0 ? "never demanded" : state);
 	if (json_is_true(cached))
-		(void)memo_buf_printf(b, "cached:   yes, a read starts nothing\nidentity: %s\noutput:   %s %s\n",
+		(void)memo_buf_printf(b, "cached:   yes, a read starts nothing%s\nidentity: %s\noutput:   %s %s\n",
+				      memo_json_bool(r, "pinned", false) ? "; pinned, never collected" : "",
 				      memo_json_string(r, "identity", "?"), memo_json_string(r, "output", "?"),
 				      memo_json_string(r, "hash", "?"));
 	else if (json_is_false(cached))
@@ -173,6 +174,8 @@ static int print_status(struct cli *c, const json_t *reply)
 			"{s:s, s:O?, s:O?, s:O?, s:I}", "store", c->store, "pid", json_object_get(reply, "pid"),
 			"mountpoint", json_object_get(reply, "mountpoint"), "version",
 			json_object_get(reply, "version"), "active", (json_int_t)json_array_size(active));
+		if (o != NULL && json_object_update(o, json_object_get(reply, "room")) < 0)
+			return cli_nomem();
 		cli_put_line(&b, o);
 	} else {
 		const char *mount = memo_json_string(reply, "mountpoint", NULL);
@@ -181,6 +184,7 @@ static int print_status(struct cli *c, const json_t *reply)
 		(void)memo_buf_puts(&b, mount != NULL ? ", mounted at " : ", not mounted");
 		cli_put(&b, mount != NULL ? mount : "");
 		(void)memo_buf_printf(&b, ", served by process %lld\n", (long long)memo_json_int(reply, "pid", 0));
+		cli_put_room(&b, json_object_get(reply, "room"));
 		if (json_array_size(active) == 0)
 			(void)memo_buf_puts(&b, "nothing is running\n");
 	}
@@ -291,33 +295,6 @@ const struct cli_command cli_log = {
 	.least = 1,
 	.most = -1,
 	.run = run_log,
-};
-
-static int print_forgotten(struct cli *c, const json_t *reply)
-{
-	(void)c;
-	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	cli_put(&b, memo_json_string(reply, "path", "?"));
-	(void)memo_buf_puts(&b, " forgotten\n");
-	return cli_write(&b);
-}
-
-static int run_forget(struct cli *c)
-{
-	return cli_for_each(c, "forget", print_forgotten);
-}
-
-const struct cli_command cli_forget = {
-	.name = "forget",
-	.arguments = "PATH... | TASK[@VERSION] [KEY=VALUE...]",
-	.summary = "forget results, so that the next read executes",
-	.about = "Forgets the result of an instance, or that it failed: the next demand executes it. What was made "
-		 "from the\n"
-		 "result stays.",
-	.example = "memofs forget align/latest/sample=A",
-	.least = 1,
-	.most = -1,
-	.run = run_forget,
 };
 
 static int print_cancelled(struct cli *c, const json_t *reply)

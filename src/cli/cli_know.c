@@ -44,18 +44,6 @@ const struct cli_command cli_why = {
 
 /* ---- stats ------------------------------------------------------------------------------------- */
 
-static void put_bytes(struct memo_buf *b, int64_t n, int width)
-{
-	static const char *const unit[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	double v = (double)n;
-	size_t u = 0;
-	while (v >= 1024 && u + 1 < sizeof unit / sizeof *unit) {
-		v /= 1024;
-		u++;
-	}
-	(void)memo_buf_printf(b, u == 0 ? "%*.0f %-3s" : "%*.1f %-3s", width - 4, v, unit[u]);
-}
-
 static void put_hours(struct memo_buf *b, const json_t *o, const char *key)
 {
 	MEMO_AUTO_BUF struct memo_buf text = { 0 };
@@ -75,9 +63,9 @@ static void put_stats(struct memo_buf *b, const json_t *o, const char *name)
 	put_hours(b, o, "seconds_computed");
 	put_hours(b, o, "seconds_saved");
 	(void)memo_buf_putc(b, ' ');
-	put_bytes(b, memo_json_int(o, "bytes", 0), 11);
+	cli_put_bytes(b, memo_json_int(o, "bytes", 0), 11);
 	(void)memo_buf_putc(b, ' ');
-	put_bytes(b, memo_json_int(o, "bytes_shared", 0), 11);
+	cli_put_bytes(b, memo_json_int(o, "bytes_shared", 0), 11);
 	while (b->len > 0 && memo_buf_error(b) == 0 && b->data[b->len - 1] == ' ')
 		b->len--;
 	(void)memo_buf_putc(b, '\n');
@@ -124,11 +112,13 @@ static int run_stats(struct cli *c)
 	}
 	if (json && json_is_object(total)) {
 		if (json_object_set_new(total, "task", json_null()) < 0 ||
+		    json_object_update(total, json_object_get(reply, "room")) < 0 ||
 		    json_object_update(total, json_object_get(reply, "health")) < 0)
 			return cli_nomem();
 		cli_put_line(&b, total);
 	} else {
 		put_stats(&b, total, "all");
+		cli_put_room(&b, json_object_get(reply, "room"));
 		put_health(&b, json_object_get(reply, "health"));
 	}
 	return cli_write(&b);
@@ -140,12 +130,14 @@ const struct cli_command cli_stats = {
 	.summary = "what the cache has saved",
 	.about = "For each task and in all: hits, misses, executions and failures, results kept, time computed and "
 		 "time saved,\n"
-		 "bytes stored, and bytes saved because results share content. With --json the last line is all "
-		 "tasks\n"
-		 "together, its task is null; \"damaged\", \"read_errors\" and \"refused\" (reads that failed and "
-		 "after "
-		 "which nothing was\n"
-		 "computed again) count since the store was opened.",
+		 "bytes stored, and bytes saved because results share content; then the setting max_size, and what "
+		 "was\n"
+		 "collected because of it. With --json the last line is all tasks together, its task is null; "
+		 "\"damaged\",\n"
+		 "\"read_errors\" and \"refused\" (reads that failed and after which nothing was computed again) "
+		 "count "
+		 "since the\n"
+		 "store was opened.",
 	.example = "memofs stats",
 	.option = { { 'j', "json", NULL, "one JSON object a line" } },
 	.run = run_stats,

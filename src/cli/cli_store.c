@@ -83,7 +83,10 @@ const struct cli_command cli_config = {
 	.summary = "the store's settings",
 	.about = "Lists the settings with their meaning, prints one, or sets one. An empty VALUE resets it to its "
 		 "default.\n"
-		 "Only the store's owner and root may set.",
+		 "Only the store's owner and root may set. With sandbox auto, tasks read what the system, their "
+		 "inputs, "
+		 "their code and 'readable' give, and write their work directory and 'writable'; with on they fail "
+		 "where the kernel does not offer that; off is without.",
 	.example = "memofs config max_size '200 GiB'",
 	.option = { { 'j', "json", NULL, "one JSON object a line" } },
 	.most = 2,

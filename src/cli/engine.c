@@ -30,6 +30,7 @@ struct memo_engine {
 	int signals;
 	bool resumed;
 	_Atomic int busy; /* see struct memo_asker */
+	struct memo_handed handed;
 
 	/* the call in flight */
 	memo_client_event_fn *event;
@@ -187,7 +188,7 @@ int memo_engine_call(struct memo_engine *e, const json_t *request, memo_client_e
 {
 	struct memo_service_call *call = NULL;
 	struct memo_asker a = {
-		.uid = geteuid(), .pid = 0, .emit = on_emit, .wake = on_wake, .arg = e, .busy = &e->busy
+		.uid = geteuid(), .emit = on_emit, .wake = on_wake, .arg = e, .busy = &e->busy, .handed = &e->handed
 	};
 	int r = resume(e, request, err);
 	if (r < 0)
@@ -196,6 +197,7 @@ int memo_engine_call(struct memo_engine *e, const json_t *request, memo_client_e
 	e->arg = arg;
 	e->event_result = 0;
 	e->answer = NULL;
+	memo_handed_clear(&e->handed);
 	memo_service_begin(e->runner, request, &a, &call);
 	r = call != NULL ? drive(e, call) : e->event_result;
 	memo_service_end(call);
@@ -221,6 +223,7 @@ void memo_engine_close(struct memo_engine *e)
 	if (e == NULL)
 		return;
 	memo_server_stop(e->server);
+	memo_handed_clear(&e->handed);
 	while (atomic_load(&e->busy) > 0)
 		(void)poll(NULL, 0, BUSY_MS);
 	if (e->runner != NULL)

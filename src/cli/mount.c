@@ -11,6 +11,7 @@
 #include "base/scope.h"
 #include "base/sync.h"
 #include "cli.h"
+#include "control/client.h"
 #include "control/server.h"
 #include "engine.h"
 #include "filesystem/filesystem.h"
@@ -30,6 +31,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#define OWNER_POLL_MS 200 /* between two looks whether the store is free */
 #define READY_MS 10000
 #define REPORT_BYTES ((size_t)1 << 20)
 
@@ -125,6 +127,12 @@ static void raise_files(void)
 	}
 }
 
+static void alarm_line(void *arg, const char *text)
+{
+	(void)arg;
+	memo_log(MEMO_LOG_ERROR, "%s", text);
+}
+
 /* A line of the store: to the log, and to whoever started the daemon while he waits. */
 static void on_say(void *arg, bool progress, const char *line)
 {
@@ -133,20 +141,30 @@ static void on_say(void *arg, bool progress, const char *line)
 	report(d, 'n', line);
 }
 
-static void alarm_line(void *arg, const char *text)
+/* Another command soon gives the store back. Another daemon does not: once its socket answers, waiting is over. */
+static int open_store(struct daemon *d, struct memo_err *err)
 {
-	(void)arg;
-	memo_log(MEMO_LOG_ERROR, "%s", text);
+	char purpose[512];
+	(void)snprintf(purpose, sizeof purpose, "mount %.480s", d->o->mountpoint);
+	int64_t deadline = memo_now_ns() + CLI_WAIT_MS * MEMO_NS_PER_MS;
+	for (;;) {
+		int r = memo_store_open_told(d->o->store, purpose, OWNER_POLL_MS, on_say, d, &d->store, err);
+		if (r != -EBUSY || memo_now_ns() > deadline)
+			return r;
+		struct memo_client *other = NULL;
+		if (memo_client_connect(d->o->store, &other, NULL) == 0) {
+			memo_client_close(other);
+			return r;
+		}
+	}
 }
 
 static int open_runner(struct daemon *d, struct memo_err *err)
 {
 	MEMO_AUTO_FREE char *worker = NULL;
-	char purpose[512];
-	(void)snprintf(purpose, sizeof purpose, "mount %.480s", d->o->mountpoint);
 	int r = memo_engine_worker(&worker, err);
 	if (r == 0)
-		r = memo_store_open_told(d->o->store, purpose, CLI_WAIT_MS, on_say, d, &d->store, err);
+		r = open_store(d, err);
 	if (r < 0)
 		return r;
 	memo_store_set_alarm(d->store, alarm_line, NULL);
@@ -337,10 +355,12 @@ static int read_report(const struct cli_mount_options *o, int fd, struct memo_er
 		return r;
 	if (r == 0)
 		return memo_fail(err, -EIO, "the daemon ended while it started; %s/memofs.log says more", o->store);
+	/* Any answer will do, an error of the store's file system too: only a dead daemon gives none. */
 	struct statfs st;
-	if (statfs(o->mountpoint, &st) < 0)
-		return memo_fail(err, memo_errno(), "%s: the mount does not answer: %s; %s/memofs.log says more",
-				 o->mountpoint, memo_strerror(memo_errno()), o->store);
+	r = statfs(o->mountpoint, &st) < 0 ? memo_errno() : 0;
+	if (r == -ENOTCONN || r == -ECONNABORTED)
+		return memo_fail(err, r, "%s: the mount does not answer: %s; %s/memofs.log says more",
+				 o->mountpoint, memo_strerror(r), o->store);
 	return 0;
 }
 

@@ -30,6 +30,10 @@ void cli_view_wipe(struct cli_view *v);
 
 /* "0.4 s", "3 min 5 s". */
 void cli_put_duration(struct memo_buf *b, double seconds);
+/* "12.3 GiB", right-aligned in @width when that is not 0 (cli_retain.c). */
+void cli_put_bytes(struct memo_buf *b, int64_t n, int width);
+/* The setting max_size and what was collected, as lines; nothing where there is nothing to say. */
+void cli_put_room(struct memo_buf *b, const json_t *room);
 /* "12 seconds", "1.5 hours". */
 void cli_put_amount(struct memo_buf *b, double seconds);
 /* "3 executed, 2 reused": what is not zero of the counts of a run; "nothing yet". */

@@ -35,6 +35,7 @@ struct conn {
 	struct memo_buf in, out;
 	size_t sent;
 	struct memo_service_call *call;
+	struct memo_handed handed;
 	int64_t half_since_ns; /* an incomplete frame is there since; 0: none */
 	bool again; /* the call has more to tell at once */
 	bool dead;
@@ -130,7 +131,9 @@ static void conn_begin(struct conn *c)
 					.emit = on_emit,
 					.wake = on_wake,
 					.arg = c,
-					.busy = &c->server->busy };
+					.busy = &c->server->busy,
+					.handed = &c->handed };
+		memo_handed_clear(&c->handed);
 		memo_service_begin(c->server->runner, request, &a, &c->call);
 		c->again = c->call != NULL;
 	}
@@ -174,6 +177,7 @@ static void conn_read(struct conn *c)
 static void conn_free(struct conn *c)
 {
 	memo_service_end(c->call);
+	memo_handed_clear(&c->handed);
 	(void)close(c->fd);
 	if (c->pidfd >= 0)
 		(void)close(c->pidfd);

@@ -11,11 +11,13 @@
  *	get     INSTANCE quiet                  ~ {event:"progress"} {event:"stderr"} -> path file kind exec size hash
  *	log     INSTANCE follow                 ~ {event:"data"} -> path state message
  *	cancel, forget  INSTANCE                -> path
- *	status                                  -> as hello, and active:[...]
+ *	pin, unpin      INSTANCE                -> path
+ *	gc      max_size dry                    ~ {event:"rows"} -> summary:{...} (memo_store_gc())
+ *	status                                  -> as hello, and active:[...] room:{...} (memo_runner_room())
  *	config  [key [value]]                   -> settings:[{key value default meaning}]
  *	why     INSTANCE                        -> path text
  *	tail    INSTANCE lines                  -> path text: the last lines of its stderr
- *	stats                                   -> total:{...} tasks:[{...}] health:{damaged read_errors refused}
+ *	stats                                   -> total:{...} tasks:[{...}] health:{damaged read_errors refused} room:{...}
  *	verify  INSTANCE                        -> path valid message
  *	verify-all rate restart                 ~ {event:"verdicts"} {event:"progress"} -> valid invalid unknown before
  *	fsck    repair quick empty rate         ~ {event:"findings"} {event:"progress"} -> wrong repaired failed left ...
@@ -85,6 +87,9 @@ static const struct row {
 	{ "log", memo_op_log, RIGHT_SEE, NULL, NULL },
 	{ "cancel", memo_op_cancel, RIGHT_OWNER, "cancel work", NULL },
 	{ "forget", memo_op_forget, RIGHT_OWNER, "forget results", NULL },
+	{ "pin", memo_op_pin, RIGHT_OWNER, "pin results", NULL },
+	{ "unpin", memo_op_unpin, RIGHT_OWNER, "unpin results", NULL },
+	{ "gc", memo_op_gc, RIGHT_OWNER, "collect results", NULL },
 	{ "status", memo_op_status, RIGHT_SEE, NULL, NULL },
 	{ "config", memo_op_config, RIGHT_OWNER, "change its settings", sets_nothing },
 	{ "why", memo_op_why, RIGHT_SEE, NULL, NULL },

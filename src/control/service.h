@@ -28,6 +28,14 @@ typedef void memo_emit_fn(void *arg, const json_t *message, bool last);
 /* From any thread, with a lock held: may do no more than write to a descriptor. Not after memo_service_end(). */
 typedef void memo_wake_fn(void *arg);
 
+/* The result that the asker was told the path of: not collected before its next request or its end, since it reads it by that path.
+ * Start with {0}; cleared by its owner. */
+struct memo_handed {
+	struct memo_store *store; /* NULL: none */
+	struct memo_id hash;
+};
+void memo_handed_clear(struct memo_handed *h);
+
 struct memo_asker {
 	uid_t uid;
 	const struct memo_who *who; /* his rights; borrowed for as long as the call lives. NULL: no limits */
@@ -38,6 +46,7 @@ struct memo_asker {
 	_Atomic int
 		*busy; /* requests that have a thread of their own, also after their end: the runner is closed when
 			    * there is none. NULL: nothing gets a thread, begin and step block instead */
+	struct memo_handed *handed; /* outlives the call; NULL: nothing is held */
 };
 
 /* Always ends with exactly one emit(last) unless it is ended before. *@call_out: NULL when the answer was emitted. */

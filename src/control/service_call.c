@@ -26,6 +26,7 @@ void memo_service_unref(struct memo_service_call *c)
 	json_decref(c->answer);
 	json_decref(c->inputs);
 	json_decref(c->shown);
+	json_decref(c->rows);
 	memo_task_unref(c->task);
 	memo_result_unref(c->result);
 	memo_service_tail_clear(&c->tail);

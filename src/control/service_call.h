@@ -47,6 +47,8 @@ struct memo_service_call {
 	struct memo_tail tail;
 	bool follow;
 
+	json_t *rows; /* still to be emitted, from @row on */
+	size_t row;
 	struct memo_service_check *check; /* fsck, or verification of everything, or NULL */
 
 	struct memo_mutex mu;
@@ -99,6 +101,9 @@ memo_handler_fn memo_op_add, memo_op_tasks, memo_op_show, memo_op_remove; /* ser
 memo_handler_fn memo_op_path, memo_op_explain, memo_op_state, memo_op_cancel,
 	memo_op_forget; /* service_instance.c */
 memo_handler_fn memo_op_get, memo_op_log; /* service_demand.c */
+memo_handler_fn memo_op_pin, memo_op_unpin, memo_op_gc; /* service_retain.c */
+/* The asker is about to be told where c->result lies. */
+void memo_service_hand(struct memo_service_call *c);
 memo_handler_fn memo_op_hello, memo_op_status, memo_op_config; /* service_store.c */
 memo_handler_fn memo_op_run_new, memo_op_run_start, memo_op_run_retry, memo_op_run_stop, memo_op_run_cancel,
 	memo_op_run_status, memo_op_run_list, memo_op_run_rows, memo_op_run_graph; /* service_run.c */

@@ -107,6 +107,7 @@ static int fill_answer(struct memo_service_call *c)
 static int deliver(struct memo_service_call *c)
 {
 	struct memo_err why = { 0 };
+	memo_service_hand(c);
 	int r = bytes_there(c, &why);
 	if (r == -ENOENT || r == -EBADMSG) {
 		if (++c->tries >= LOST_TRIES)

@@ -85,7 +85,12 @@ static int explain_state(struct memo_service_call *c)
 	struct memo_result *res = NULL;
 	int peek = memo_runner_peek(c->runner, c->task, c->inputs, c->asker.who, 0, &res);
 	if (peek == 0) {
+		MEMO_AUTO_JSON json_t *record = NULL;
+		bool pinned = memo_store_record(c->store, &res->identity, &record, NULL) == 0 &&
+			      memo_json_bool(record, "pinned", false);
 		r = memo_service_set(c, "identity", json_string(memo_id_hex(&res->identity, hex)));
+		if (r == 0)
+			r = memo_service_set(c, "pinned", json_boolean(pinned));
 		if (r == 0)
 			r = memo_service_set(c, "hash", json_string(memo_id_hex(&res->hash, hex)));
 		memo_result_unref(res);

@@ -44,10 +44,19 @@ int memo_op_why(struct memo_service_call *c)
 static int stats(struct memo_service_call *c)
 {
 	MEMO_AUTO_JSON json_t *all = NULL;
+	MEMO_AUTO_JSON json_t *room = NULL;
 	struct memo_health h;
 	int r = memo_runner_stats(c->runner, &all, &c->err);
+	if (r == 0)
+		r = memo_runner_room(c->runner, &room, &c->err);
 	if (r == 0 && json_object_update(c->answer, all) < 0)
 		r = memo_service_nomem(c);
+	/* counted exactly just now */
+	if (r == 0 &&
+	    memo_json_set(room, "bytes", json_incref(json_object_get(json_object_get(all, "total"), "bytes"))) < 0)
+		r = memo_service_nomem(c);
+	if (r == 0)
+		r = memo_service_set(c, "room", json_incref(room));
 	if (r < 0)
 		return r;
 	memo_store_health(c->store, &h);

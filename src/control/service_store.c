@@ -21,7 +21,12 @@ int memo_op_status(struct memo_service_call *c)
 	int r = memo_runner_active(c->runner, &active);
 	if (r < 0)
 		return memo_fail(&c->err, r, "what is running cannot be told: %s", memo_strerror(r));
-	r = memo_service_set(c, "active", json_incref(active));
+	MEMO_AUTO_JSON json_t *room = NULL;
+	r = memo_runner_room(c->runner, &room, &c->err);
+	if (r == 0)
+		r = memo_service_set(c, "active", json_incref(active));
+	if (r == 0)
+		r = memo_service_set(c, "room", json_incref(room));
 	return r < 0 ? r : memo_op_hello(c);
 }
 
@@ -34,6 +39,8 @@ int memo_op_config(struct memo_service_call *c)
 		r = memo_store_config_set(c->store, key, value, &c->err);
 		if (r == 0)
 			memo_runner_settings_changed(c->runner);
+		if (r == 0 && strcmp(key, "max_size") == 0)
+			memo_runner_retain(c->runner);
 	} else if (key != NULL) {
 		MEMO_AUTO_FREE char *now = NULL;
 		r = memo_store_config_get(c->store, key, &now, &c->err);

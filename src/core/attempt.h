@@ -47,11 +47,12 @@ struct memo_job_input {
 	bool directory;
 	bool trusted; /* a stored object or a code file: never copied, not guarded */
 	bool exec; /* a copy gets mode 0555 instead of 0444 (scripts) */
-	bool copy; /* always copied, whatever its size (script and code files, which lie in the store under
-	                    * other names) */
+	bool copy; /* always copied, whatever its size: script and code files, which lie in the store under other
+	                    * names, and what somebody with other rights than the task's has named (runner/plan.h) */
 	bool guarded; /* @guard and @id hold */
 	struct memo_guard guard;
 	struct memo_id id; /* content (file) or tree (directory) */
+	struct memo_id trace; /* the worker's own: memo_tree_trace() of a directory before the run */
 };
 
 /* The setting `sandbox` (CONTRACT section 6), and what else decides how far a task may reach. */

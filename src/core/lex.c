@@ -1,4 +1,4 @@
-/* The common part: which language, what no lexer can read, comments that count, and the normal form. */
+/* The common part: what no lexer can read, comments that count, and the normal form. */
 #include "lex.h"
 
 #include "base/scope.h"
@@ -6,135 +6,6 @@
 #include "value.h"
 
 #include <errno.h>
-
-#define INTERPRETER_BYTES 256 /* of a #! line that are looked at, as in Linux */
-#define KNOWN(table) (sizeof(table) / sizeof((table)[0]))
-
-/* ---- languages ------------------------------------------------------------------------------------------- */
-
-struct language {
-	const char *language;
-	const char *lines; /* the method that keeps every newline */
-	int number; /* of both methods */
-	bool (*lex)(struct memo_scan *x);
-	bool (*guard)(struct memo_scan *x, const char *left, size_t len);
-};
-
-static const struct language languages[] = {
-	{ "shell", "shell-lines", 1, memo_lex_shell, memo_lex_shell_guard },
-	{ "python", "python-lines", 1, memo_lex_python, memo_lex_python_guard },
-	{ "r", "r-lines", 1, memo_lex_r, memo_lex_r_guard },
-	{ "awk", "awk-lines", 1, memo_lex_awk, memo_lex_awk_guard },
-	{ "c", "c-lines", 1, memo_lex_c, memo_lex_c_guard },
-};
-
-struct word {
-	const char *word; /* a suffix or an interpreter */
-	const char *language;
-	enum { ANY, BASH, OTHER } kind; /* OTHER: a dialect that no lexer reads */
-};
-
-static const struct word suffixes[] = {
-	{ ".sh", "shell", ANY }, { ".bash", "shell", BASH },   { ".py", "python", ANY }, { ".R", "r", ANY },
-	{ ".r", "r", ANY },	 { ".awk", "awk", ANY },       { ".c", "c", ANY },	 { ".h", "c", ANY },
-	{ ".pl", "perl", ANY },	 { ".js", "javascript", ANY }, { ".jl", "julia", ANY },
-};
-
-static const struct word interpreters[] = {
-	{ "sh", "shell", ANY },	     { "bash", "shell", BASH },	    { "dash", "shell", ANY },
-	{ "ash", "shell", ANY },     { "ksh", "shell", OTHER },	    { "zsh", "shell", OTHER },
-	{ "python", "python", ANY }, { "pypy", "python", ANY },	    { "Rscript", "r", ANY },
-	{ "R", "r", OTHER },	     { "r", "r", OTHER },	    { "awk", "awk", ANY },
-	{ "gawk", "awk", ANY },	     { "mawk", "awk", ANY },	    { "nawk", "awk", ANY },
-	{ "perl", "perl", ANY },     { "node", "javascript", ANY }, { "nodejs", "javascript", ANY },
-	{ "julia", "julia", ANY },
-};
-
-/* @len bytes of @word, without a directory in front and a version behind ("python3.11"). */
-static const struct word *by_interpreter(const char *word, size_t len)
-{
-	const char *slash = memrchr(word, '/', len);
-	if (slash != NULL) {
-		len -= (size_t)(slash + 1 - word);
-		word = slash + 1;
-	}
-	while (len > 1 && (memo_lex_digit((unsigned char)word[len - 1]) || word[len - 1] == '.'))
-		len--;
-	for (size_t i = 0; i < KNOWN(interpreters); i++)
-		if (strlen(interpreters[i].word) == len && memcmp(interpreters[i].word, word, len) == 0)
-			return &interpreters[i];
-	return NULL;
-}
-
-/* What the words of a #! line name: "/bin/sh -e", "/usr/bin/env -S LANG=C python3 -u". *@rest: behind it. */
-static const struct word *by_shebang(const char *line, const char **rest)
-{
-	bool env = false;
-	for (const char *p = line + strspn(line, " \t"); *p != '\0'; p += strspn(p, " \t")) {
-		size_t len = strcspn(p, " \t");
-		bool is_env = !env && len >= 3 && memcmp(p + len - 3, "env", 3) == 0 &&
-			      (len == 3 || p[len - 4] == '/');
-		bool option = env && (*p == '-' || memchr(p, '=', len) != NULL);
-		if (!is_env && !option) {
-			*rest = p + len;
-			return by_interpreter(p, len);
-		}
-		env = true;
-		p += len;
-	}
-	return NULL;
-}
-
-static const struct word *by_suffix(const char *name)
-{
-	const char *dot = strrchr(name, '.');
-	for (size_t i = 0; dot != NULL && i < KNOWN(suffixes); i++)
-		if (strcmp(suffixes[i].word, dot) == 0)
-			return &suffixes[i];
-	return NULL;
-}
-
-static const struct language *find_language(const char *name)
-{
-	for (size_t i = 0; i < KNOWN(languages); i++)
-		if (strcmp(languages[i].language, name) == 0)
-			return &languages[i];
-	return NULL;
-}
-
-/* The #! line decides how a file runs, so it comes first; a suffix that says something else is a doubt. @line keeps
- * what x->options points to. NULL with a reason: no lexer. */
-static const struct language *choose(struct memo_scan *x, const char *name, char line[INTERPRETER_BYTES],
-				     struct memo_lexed *out)
-{
-	const struct word *suffix = by_suffix(name);
-	const struct word *chosen = suffix;
-	const char *rest = "";
-	bool shebang = x->len > 2 && x->text[0] == '#' && x->text[1] == '!';
-	if (shebang) {
-		size_t n = 0;
-		for (; n + 1 < INTERPRETER_BYTES && n + 2 < x->len && strchr("\r\n", x->text[n + 2]) == NULL; n++)
-			line[n] = x->text[n + 2]; /* strchr stops at a NUL as well */
-		line[n] = '\0';
-		chosen = by_shebang(line, &rest);
-		x->body = n + 2;
-	}
-	out->language = chosen != NULL ? chosen->language : "unknown";
-	x->options = rest;
-	x->bash = chosen != NULL && chosen->kind == BASH;
-	const struct language *l = find_language(out->language);
-	if (chosen == NULL)
-		memo_lex_doubt(x, "the language is not known, so every byte counts");
-	else if (l == NULL)
-		memo_lex_doubt(x, "there is no lexer for this language, so every byte counts");
-	else if (chosen->kind == OTHER)
-		memo_lex_doubt(x, "there is no lexer for this interpreter, so every byte counts");
-	else if (suffix != NULL && strcmp(suffix->language, chosen->language) != 0)
-		memo_lex_doubt(x, "its name and its #! line say different languages");
-	else if (shebang && x->body < x->len && x->text[x->body] != '\n')
-		memo_lex_doubt(x, "its #! line is too long, or ends in a carriage return");
-	return x->reason != NULL ? NULL : l;
-}
 
 /* ---- what the lexers use ---------------------------------------------------------------------------------- */
 
@@ -211,17 +82,25 @@ const char *memo_lex_find_any(const char *text, size_t len, const char *const *w
 	return NULL;
 }
 
+static bool option(const char *p, size_t len, const char *letters, const char *const *words)
+{
+	bool fine = len > 1 && p[0] == '-' && strspn(p + 1, letters) >= len - 1;
+	for (size_t i = 0; !fine && words[i] != NULL; i++)
+		fine = strlen(words[i]) == len && memcmp(words[i], p, len) == 0;
+	return fine;
+}
+
 bool memo_lex_options(const struct memo_scan *x, const char *letters, const char *const *words)
 {
 	for (const char *p = x->options + strspn(x->options, " \t"); *p != '\0'; p += strspn(p, " \t")) {
 		size_t len = strcspn(p, " \t");
-		bool fine = len > 1 && p[0] == '-' && strspn(p + 1, letters) == len - 1;
-		for (size_t i = 0; !fine && words[i] != NULL; i++)
-			fine = strlen(words[i]) == len && memcmp(words[i], p, len) == 0;
-		if (!fine)
+		if (!option(p, len, letters, words))
 			return false;
 		p += len;
 	}
+	for (size_t i = 0; x->run_by != NULL && x->run_by[i] != NULL; i++)
+		if (!option(x->run_by[i], strlen(x->run_by[i]), letters, words))
+			return false;
 	return true;
 }
 
@@ -229,18 +108,19 @@ bool memo_lex_options(const struct memo_scan *x, const char *letters, const char
 
 /* What can mean something else to one program than to the other: in some locales the second byte of a character looks
  * like a quote. */
-static bool check_bytes(struct memo_scan *x, bool shell)
+static bool check_bytes(struct memo_scan *x, bool python)
 {
+	const char *allowed = x->shell ? "\t\n\r\f\033" : python ? "\t\n\r\f" : "\t\n";
 	if (x->len > MEMO_LEX_BYTES)
 		return memo_lex_doubt(x, "it is larger than 1 MiB");
-	const char *allowed = shell ? "\t\n\r\f\033" : "\t\n";
 	for (size_t i = 0; i < x->len; i++) {
 		unsigned char c = (unsigned char)x->text[i];
 		if ((c < 0x20 && (c == 0 || strchr(allowed, c) == NULL)) || c == 0x7f)
 			return memo_lex_doubt(x,
 					      c == '\r' ? "it has carriage returns" : "it has control characters");
 	}
-	if (!memo_value_utf8_ok(x->text, x->len))
+	x->bytes = !memo_value_utf8_ok(x->text, x->len);
+	if (x->bytes && (!python || !memo_lex_python_bytes(x)))
 		return memo_lex_doubt(x, "it is not UTF-8");
 	if (starts(x->text, x->len, "\xef\xbb\xbf"))
 		return memo_lex_doubt(x, "it begins with a byte-order mark");
@@ -252,8 +132,9 @@ static bool check_bytes(struct memo_scan *x, bool shell)
 
 /* The normal form is never longer than the text but for the empty first line and the blank of a block comment, which
  * is shorter than any block comment. Returns its length. */
-static size_t emit(const struct memo_scan *x, bool lines, char *out)
+static size_t emit(const struct memo_scan *x, enum memo_lex_sight sight, char *out)
 {
+	bool lines = sight >= MEMO_SIGHT_LINES, shown = sight >= MEMO_SIGHT_CODE;
 	size_t n = x->body; /* the #! line */
 	memcpy(out, x->text, n);
 	out[n++] = '\n';
@@ -264,7 +145,10 @@ static size_t emit(const struct memo_scan *x, bool lines, char *out)
 		i++;
 	for (; i < x->len; i++) {
 		char c = x->text[i];
-		switch (x->class[i]) {
+		unsigned char class = x->class[i];
+		if (class == LEX_HELD)
+			class = shown ? LEX_VERBATIM : LEX_COMMENT;
+		switch (class) {
 		case LEX_COMMENT:
 			n = hard;
 			break;
@@ -279,27 +163,28 @@ static size_t emit(const struct memo_scan *x, bool lines, char *out)
 			}
 			break;
 		case LEX_VERBATIM:
+		case LEX_DOC:
 			out[n++] = c;
 			hard = n;
 			fresh = false;
 			break;
 		default:
 			if (c == '\n') {
-				n = hard;
+				n = shown ? n : hard;
 				if (lines || !fresh)
 					out[n++] = c;
 				hard = n;
 				fresh = true;
 			} else {
 				out[n++] = c;
-				if (!memo_lex_blank((unsigned char)c)) {
+				if (!memo_lex_blank((unsigned char)c) && !(x->crlf && c == '\r')) {
 					hard = n;
 					fresh = false;
 				}
 			}
 		}
 	}
-	return hard;
+	return shown ? n : hard;
 }
 
 /* "/usr/bin/x" with the '/' of "/x" at @slash: a fixed place, where no code of a task lies. */
@@ -344,42 +229,108 @@ static bool check_own_name(struct memo_scan *x, const char *left, size_t len)
 	return true;
 }
 
-static int normalise(struct memo_scan *x, const struct language *l, struct memo_lexed *out)
+/* What it can see is looked for in what is left, or, where no lexer could tell that, in all of it. */
+static void look(struct memo_scan *x, const struct memo_language *l, const char *left, size_t len)
+{
+	if (!l->guard(x, left, len) || !check_own_name(x, left, len))
+		x->own = MEMO_SIGHT_TEXT;
+	if (x->others < x->own)
+		x->others = x->own;
+}
+
+/* All that one language says about the text; @left gets its normal form without line numbers. Returns its length. */
+static size_t read_as(struct memo_scan *x, const struct memo_language *l, char *left)
+{
+	x->shell = l->lex == memo_lex_shell;
+	x->at = x->body;
+	if (x->reason == NULL && check_bytes(x, l->lex == memo_lex_python) && l->lex(x)) {
+		size_t n = emit(x, MEMO_SIGHT_NONE, left);
+		look(x, l, left, n);
+		return n;
+	}
+	look(x, l, x->text, x->len);
+	if (x->shell &&
+	    (memo_lex_find(x->text, x->len, "$0") != NULL || memo_lex_find(x->text, x->len, "${0") != NULL ||
+	     memo_lex_find(x->text, x->len, "BASH_SOURCE") != NULL))
+		x->others = MEMO_SIGHT_TEXT;
+	return 0;
+}
+
+/* The second reading, by what the file's name says. */
+static bool reads_alike(struct memo_scan *x, enum memo_lex_sight *sight, const char *left, size_t len, char *room)
+{
+	struct memo_scan y = { .text = x->text, .len = x->len, .body = x->body, .base = x->base, .options = "" };
+	memset(x->class, LEX_CODE, x->len + 1);
+	y.class = x->class;
+	y.spare = x->spare;
+	(void)read_as(&y, x->other, room);
+	if (*sight < y.own)
+		*sight = y.own;
+	if (x->others < y.others)
+		x->others = y.others;
+	return y.reason == NULL && *sight < MEMO_SIGHT_CODE && emit(&y, *sight, room) == len &&
+	       memcmp(room, left, len) == 0;
+}
+
+static const char *method(const struct memo_language *l, enum memo_lex_sight sight)
+{
+	return sight == MEMO_SIGHT_NONE ? l->language : sight == MEMO_SIGHT_LINES ? l->lines : l->shown;
+}
+
+static int normalise(struct memo_scan *x, const struct memo_language *l, enum memo_lex_sight seen,
+		     struct memo_lexed *out)
 {
 	MEMO_AUTO_FREE unsigned char *class = calloc(1, x->len + 1);
 	MEMO_AUTO_FREE char *left = malloc(x->len + 2);
-	if (class == NULL || left == NULL)
+	MEMO_AUTO_FREE char *room = malloc(x->len + 2);
+	MEMO_AUTO_FREE char *spare = malloc(x->len + 2);
+	if (class == NULL || left == NULL || room == NULL || spare == NULL)
 		return -ENOMEM;
 	x->class = class;
-	x->at = x->body;
-	if (!l->lex(x))
+	x->spare = spare;
+	size_t n = read_as(x, l, left);
+	enum memo_lex_sight sight = x->own > seen ? x->own : seen;
+	if (sight == MEMO_SIGHT_TEXT)
+		memo_lex_doubt(x, "another file of the task may read its text");
+	else if (sight == MEMO_SIGHT_CODE && l->shown == NULL)
+		memo_lex_doubt(x, "what other files of the task keep of error messages may hold its text");
+	if (x->reason != NULL)
 		return 0;
-	size_t n = emit(x, false, left);
-	if (!l->guard(x, left, n) || !check_own_name(x, left, n))
-		return 0;
-	if (x->lines)
-		n = emit(x, true, left);
-	out->method = x->lines ? l->lines : l->language;
+	if (sight != MEMO_SIGHT_NONE)
+		n = emit(x, sight, left);
+	if (x->other != NULL) {
+		enum memo_lex_sight both = sight;
+		if (!reads_alike(x, &both, left, n, room) || both != sight) {
+			memo_lex_doubt(x, "its name and its #! line say different languages");
+			return 0;
+		}
+	}
+	out->method = method(l, sight);
 	out->number = l->number;
 	return memo_buf_append(&out->normal, left, n);
 }
 
-int memo_lex(const char *name, const char *text, size_t len, struct memo_lexed *out)
+int memo_lex_used(const char *name, const char *text, size_t len, const struct memo_lex_use *use,
+		  struct memo_lexed *out)
 {
 	struct memo_lexed f = { .language = "unknown", .method = "bytes", .number = 1 };
 	const char *slash = strrchr(name, '/');
 	struct memo_scan x = { .text = text, .len = len, .base = slash != NULL ? slash + 1 : name };
-	char line[INTERPRETER_BYTES];
-	const struct language *l = choose(&x, name, line, &f);
-	int r = 0;
-	x.shell = l != NULL && l->lex == memo_lex_shell;
-	if (l != NULL && check_bytes(&x, x.shell))
-		r = normalise(&x, l, &f);
+	const struct memo_language *l = memo_lex_language(&x, name, use, &f);
+	int r = l == NULL ? 0 : normalise(&x, l, use->seen, &f);
 	if (r < 0) {
 		memo_buf_clear(&f.normal);
 		return r;
 	}
 	f.reason = x.reason;
+	f.sight = x.others;
+	f.keeps_errors = x.keeps_errors;
 	*out = f;
 	return 0;
+}
+
+int memo_lex(const char *name, const char *text, size_t len, struct memo_lexed *out)
+{
+	static const struct memo_lex_use unknown = { .seen = MEMO_SIGHT_NONE };
+	return memo_lex_used(name, text, len, &unknown, out);
 }

@@ -156,7 +156,7 @@ bool memo_lex_c_guard(struct memo_scan *x, const char *left, size_t len)
 			if (x->class[i] == LEX_BLOCK && x->text[i] == '\n')
 				return memo_lex_doubt(
 					x, "it has assertions, which hold line numbers, and long comments");
-		x->lines = true;
+		x->own = MEMO_SIGHT_LINES;
 	}
 	return true;
 }

@@ -33,12 +33,19 @@ static bool one_of(const struct shell_word *w, const char *const *words)
 /* ---- words --------------------------------------------------------------------------------------------------- */
 
 /* The first word of a simple command. */
-static void begin_command(struct state *t)
+static void begin_command(struct shell *s, struct state *t)
 {
 	static const char *const shown[] = { "echo", "printf", NULL };
 	static const char *const tested[] = { "[", "test", NULL };
 	static const char *const awks[] = { "awk", "gawk", "mawk", "nawk", NULL };
+	static const char *const declares[] = { "readonly", "local", "export", NULL };
+	static const char *const enters[] = { "cd", "pushd", "chdir", NULL };
+	static const char *const sources[] = { ".", "source", NULL };
 	t->at = ARGUMENT;
+	t->command.declares = one_of(&t->word, declares);
+	t->command.exports = shell_is(&t->word, "export");
+	s->enters = s->enters || one_of(&t->word, enters);
+	s->sources = s->sources || one_of(&t->word, sources);
 	t->command.echo = one_of(&t->word, shown);
 	t->command.test = one_of(&t->word, tested);
 	t->command.awk = one_of(&t->word, awks);
@@ -74,7 +81,7 @@ static bool reserved(struct shell *s, struct state *t)
 	else if (one_of(w, ends))
 		t->at = UNSURE;
 	else
-		begin_command(t);
+		begin_command(s, t);
 	t->command.loop = one_of(w, loops);
 	return true;
 }
@@ -101,6 +108,36 @@ static bool check_pattern(struct shell *s, const struct shell_word *w)
 	return true;
 }
 
+/* The name in front of the '=' of an assignment; "": it is longer than any that is looked after. */
+static void assigned_name(const struct shell_word *w, char name[SHELL_WORD + 1])
+{
+	size_t n = strcspn(w->text, "=+[");
+	bool fits = n < SHELL_WORD && w->text[n] != '\0';
+	memcpy(name, w->text, fits ? n : 0);
+	name[fits ? n : 0] = '\0';
+}
+
+/* "x=$0", "readonly x=$(basename "$0")": from here on what holds for $0 holds for $x. */
+static void taint(struct shell *s, struct shell_command *c, const char *name)
+{
+	unsigned kinds = (c->zero ? TAINT_WHOLE : 0U) | (c->folder ? TAINT_FOLDER : 0U) |
+			 (c->base ? TAINT_NAME : 0U);
+	unsigned i = 0;
+	if (kinds == 0)
+		return;
+	while (i < s->taints && strcmp(s->taint[i].name, name) != 0)
+		i++;
+	if (i == SHELL_TAINTS || name[0] == '\0' || (c->exports && c->zero)) {
+		s->zero_bad = true;
+		return;
+	}
+	if (i == s->taints)
+		memcpy(s->taint[s->taints++].name, name, strlen(name) + 1);
+	s->taint[i].kinds |= kinds;
+	s->zero_dir = s->zero_dir || c->folder;
+	c->zero = c->base = c->folder = false;
+}
+
 /* The word is complete. */
 static bool end_word(struct shell *s, struct state *t)
 {
@@ -109,9 +146,19 @@ static bool end_word(struct shell *s, struct state *t)
 	bool fine = true;
 	if (!w->any)
 		return true;
+	if (t->command.words == 0)
+		t->command.from = w->begin;
 	t->command.words++;
 	if (!check_pattern(s, w))
 		return false;
+	if (w->assign && !t->target && t->at != ARGUMENT) {
+		t->command.assigned++;
+		assigned_name(w, t->command.variable);
+	} else if (w->assign && !t->target && t->command.declares) {
+		char name[SHELL_WORD + 1];
+		assigned_name(w, name);
+		taint(s, &t->command, name);
+	}
 	if (t->target) {
 		t->target = false;
 		t->command.words--;
@@ -124,7 +171,7 @@ static bool end_word(struct shell *s, struct state *t)
 	} else if (shell_is(w, "[[")) {
 		fine = memo_lex_doubt(s->x, "a [[ that begins no command");
 	} else if (t->at != ARGUMENT && !w->assign) {
-		begin_command(t);
+		begin_command(s, t);
 	} else if (t->command.loop && t->command.words == 3 && shell_is(w, "do")) {
 		t->at = COMMAND;
 	} else if (t->command.function && t->command.words == 2) {
@@ -135,6 +182,24 @@ static bool end_word(struct shell *s, struct state *t)
 	return fine;
 }
 
+/* exec "/usr/lib/x/y" "$name": a program that has its place outside of the task, and gets the name as a word. */
+static bool at_fixed_place(const struct shell *s, const struct shell_command *c)
+{
+	const struct memo_scan *x = s->x;
+	size_t at = c->from;
+	if (x->len - at > 5 && memcmp(x->text + at, "exec ", 5) == 0)
+		at += 5;
+	bool quoted = memo_lex_at(x, at) == '"';
+	at += quoted;
+	if (memo_lex_at(x, at) != '/')
+		return false;
+	while (memo_lex_name(memo_lex_at(x, at)) || strchr("/.-+", memo_lex_at(x, at)) != NULL)
+		if (memo_lex_at(x, at++) == 0)
+			return false;
+	return memo_lex_at(x, at) == (quoted ? '"' : ' ') &&
+	       memo_lex_find(x->text + c->from, x->at - c->from, "=") == NULL;
+}
+
 /* What becomes of $0 is known when the command is over. */
 static bool end_command(struct shell *s, struct state *t, char by)
 {
@@ -142,6 +207,15 @@ static bool end_command(struct shell *s, struct state *t, char by)
 	if (t->target)
 		return memo_lex_doubt(s->x, "a redirection without a target");
 	bool goes_on = by == '|' || c->redirected || s->captured;
+	if (c->assigned == 1 && c->words == 1 && by != '|' && !c->redirected)
+		taint(s, c, c->variable);
+	if (c->folder && c->base)
+		s->zero_bad = true;
+	s->zero_dir = s->zero_dir || c->folder;
+	if (c->base && !goes_on && at_fixed_place(s, c)) {
+		s->zero_given = true;
+		c->base = false;
+	}
 	if (c->zero && !c->test && (!c->echo || goes_on))
 		s->zero_bad = true;
 	if (c->base && (!c->echo || goes_on))

@@ -1,4 +1,5 @@
-/* The shell lexer's three parts: commands (lex_shell.c), what has a syntax of its own (lex_shell_compound.c), and what words are made of (lex_shell_word.c). */
+/* The shell lexer's parts: commands (lex_shell.c), what has a syntax of its own (lex_shell_compound.c), what words are made
+ * of (lex_shell_word.c), and $0 among them (lex_shell_zero.c). */
 #ifndef MEMO_CORE_LEX_SHELL_H
 #define MEMO_CORE_LEX_SHELL_H
 
@@ -7,6 +8,15 @@
 #define SHELL_HERES 8 /* here-documents that begin on one line */
 #define SHELL_WORD 32 /* of a word that are kept: reserved words and a few commands are shorter */
 #define SHELL_DELIMITER 64
+#define SHELL_TAINTS 8 /* variables that hold something of $0 */
+
+/* What of the program's own path: all of it (or a text with it), its folder, its base name. */
+enum { TAINT_WHOLE = 1, TAINT_FOLDER = 2, TAINT_NAME = 4 };
+
+struct shell_taint {
+	char name[SHELL_WORD + 1];
+	unsigned kinds;
+};
 
 /* A here-document whose body begins at the next newline. */
 struct shell_here {
@@ -27,7 +37,7 @@ struct shell_word {
 	bool opens; /* it ends in the '=' of an assignment: '(' begins an array */
 	char last; /* its last character, 0 where that was quoted */
 	char text[SHELL_WORD + 1]; /* its beginning, when plain */
-	size_t end; /* behind it in the text, as far as it has been read */
+	size_t begin, end; /* in the text, as far as it has been read */
 	size_t len;
 };
 
@@ -40,6 +50,12 @@ struct shell_command {
 	bool redirected;
 	bool zero; /* $0 among its words */
 	bool base; /* the base name of $0 */
+	bool folder; /* its folder */
+	bool declares; /* readonly, local: its words may be assignments */
+	bool exports;
+	size_t from; /* where it begins in the text */
+	unsigned assigned; /* assignments in front of it */
+	char variable[SHELL_WORD + 1]; /* the last of them */
 };
 
 struct shell {
@@ -58,6 +74,11 @@ struct shell {
 	/* $0 and BASH_SOURCE */
 	bool zero_bad; /* somewhere they may lead to the text of the program */
 	bool zero_dir, zero_base; /* used below dirname, basename */
+	bool zero_given; /* the base name went, as a word, to a program at a fixed place */
+	bool enters; /* there is a cd, so that a base name may be enough */
+	bool sources; /* ... or a command that other files are read by */
+	struct shell_taint taint[SHELL_TAINTS];
+	unsigned taints;
 	bool glob; /* a pattern below a folder that may be its own matches its name */
 	size_t zeros; /* uses that were looked at */
 };
@@ -81,6 +102,14 @@ bool shell_continued(const struct memo_scan *x);
 bool shell_continuation(struct shell *s);
 /* At a '#' that begins a comment. */
 bool shell_comment(struct shell *s);
+
+/* lex_shell_zero.c. $0, BASH_SOURCE or a variable that holds it, from @from to @to, braces included; @rest: what the
+ * braces hold behind the name. */
+void shell_zero(struct shell *s, size_t from, size_t to, const char *rest, size_t len);
+/* The variable that is named at @at, if it holds something of $0. */
+void shell_tainted(struct shell *s, size_t from, size_t at, size_t to, const char *rest, size_t len);
+/* Within backquotes: only what is written plainly. */
+void shell_zeros_opaque(struct shell *s, size_t from, size_t to);
 
 /* One piece of a word at x->at: a quotation, an expansion, a character. Never at a blank, newline or operator. */
 bool shell_piece(struct shell *s, struct shell_word *w);

@@ -15,21 +15,75 @@ static const char *const numbers[] = { "LINENO", "BASH_LINENO", "caller", NULL }
 static const char *const later[] = { "eval", "trap", NULL };
 static const char *const posix[] = { "expand_aliases", "posix", "POSIXLY_CORRECT", NULL };
 
+/* Grows with every variable and every kind. */
+static unsigned sum(const struct shell *s)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < s->taints; i++)
+		n += 8 + s->taint[i].kinds;
+	return n;
+}
+
+/* The variables that hold something of $0 are set and expanded, and nothing else: not read, exported, given to a file
+ * that is sourced, or reached through another name. */
+static bool taints_are_plain(const struct shell *s)
+{
+	static const char *const ways[] = { "eval", "trap", "allexport", "env", "printenv", NULL };
+	static const char *const parts[] = { "set -a",	   "declare -n", "local -n", "typeset -n",
+					     "declare -p", "typeset -p", NULL };
+	const struct memo_scan *x = s->x;
+	bool whole = false, both = s->zero_dir && (s->zero_base || s->zero_given);
+	for (unsigned i = 0; i < s->taints; i++)
+		both = both || ((s->taint[i].kinds & TAINT_NAME) != 0 && s->zero_dir);
+	for (unsigned i = 0; i < s->taints; i++) {
+		const char *name = s->taint[i].name, *end = x->text + x->len;
+		size_t n = strlen(name);
+		whole = whole || (s->taint[i].kinds & TAINT_WHOLE) != 0;
+		for (const char *p = x->text; (p = memo_lex_find_word(p, (size_t)(end - p), name)) != NULL;
+		     p += n) {
+			size_t at = (size_t)(p - x->text);
+			bool used = at > 0 && (p[-1] == '$' || (at > 1 && p[-2] == '$' && p[-1] == '{') ||
+					       (at > 2 && p[-3] == '$' && p[-2] == '{' && p[-1] == '#'));
+			bool set = p + n < end &&
+				   (p[n] == '=' || (p[n] == '+' && p + n + 1 < end && p[n + 1] == '='));
+			if (x->class[at] != LEX_COMMENT && !used && !set &&
+			    (both || (s->taint[i].kinds & TAINT_WHOLE) != 0))
+				return false;
+		}
+	}
+	if ((whole || both) && memo_lex_find(x->text, x->len, "${!") != NULL)
+		return false;
+	for (size_t i = 0; whole && parts[i] != NULL; i++)
+		if (memo_lex_find(x->text, x->len, parts[i]) != NULL)
+			return false;
+	return !whole || (!s->sources && memo_lex_find_any(x->text, x->len, ways) == NULL);
+}
+
 bool memo_lex_shell(struct memo_scan *x)
 {
 	static const char *const words[] = { "-o",	    "pipefail", "errexit", "nounset",
 					     "--noprofile", "--norc",	"--",	   NULL };
 	struct shell s = { .x = x };
+	unsigned before;
 	if (!memo_lex_options(x, "abefhkmnpuxCEo", words))
 		return memo_lex_doubt(x, "its #! line has options that may change how it is read");
-	if (!shell_commands(&s, SHELL_FILE))
-		return false;
+	/* A variable may be used in a function above the line that sets it: until nothing new is found. */
+	do {
+		struct shell next = { .x = x, .taints = s.taints };
+		memcpy(next.taint, s.taint, sizeof s.taint);
+		before = sum(&s);
+		s = next;
+		memset(x->class, LEX_CODE, x->len);
+		x->at = x->body;
+		if (!shell_commands(&s, SHELL_FILE))
+			return false;
+	} while (sum(&s) != before);
 	x->zeros = s.zeros;
-	if (s.zero_bad)
+	if (s.zero_bad || (s.taints > 0 && !taints_are_plain(&s)))
 		return memo_lex_doubt(x, "it uses $0, $_ or BASH_SOURCE, so it may read its own text");
 	if (s.zero_dir && s.glob)
 		return memo_lex_doubt(x, "it uses the folder of $0 and a pattern that matches its own name");
-	if (s.zero_dir && s.zero_base)
+	if (s.zero_dir && (s.zero_base || (s.zero_given && s.enters)))
 		return memo_lex_doubt(x, "it uses both folder and name of $0, so it may read its own text");
 	return true;
 }
@@ -146,7 +200,7 @@ static bool check_descriptors(struct memo_scan *x, const char *left, size_t len)
 }
 
 /* Error messages that are not thrown away, nor left on stderr, which is no part of a result. */
-static bool keeps_errors(const char *left, size_t len)
+bool memo_lex_keeps_errors(const char *left, size_t len)
 {
 	const char *end = left + len;
 	for (const char *p = left; (p = memchr(p, '>', (size_t)(end - p))) != NULL; p++) {
@@ -183,6 +237,8 @@ bool memo_lex_shell_guard(struct memo_scan *x, const char *left, size_t len)
 		return memo_lex_doubt(x, "it has aliases, which change how it is read");
 	if (!check_zeros(x, left, len) || !check_set(x, left, len) || !check_descriptors(x, left, len))
 		return false;
-	x->lines = memo_lex_find_any(left, len, numbers) != NULL || keeps_errors(left, len);
+	x->keeps_errors = memo_lex_keeps_errors(left, len);
+	if (memo_lex_find_any(left, len, numbers) != NULL || x->keeps_errors)
+		x->own = MEMO_SIGHT_LINES;
 	return true;
 }

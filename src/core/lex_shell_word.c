@@ -27,110 +27,6 @@ static bool verbatim(struct shell *s, size_t from)
 	return newline_within(s, from, s->x->at);
 }
 
-/* ---- $0 ------------------------------------------------------------------------------------------------------ */
-
-/* Steps back over @word, and the blanks in front of it, when it stands right before @at. */
-static bool back(const char *text, size_t *at, const char *word)
-{
-	size_t n = strlen(word);
-	if (*at < n || memcmp(text + *at - n, word, n) != 0)
-		return false;
-	*at -= n;
-	while (*at > 0 && memo_lex_blank((unsigned char)text[*at - 1]))
-		(*at)--;
-	return true;
-}
-
-static void back_quotes(const char *text, size_t *at)
-{
-	while (*at > 0 && (text[*at - 1] == '"' || memo_lex_blank((unsigned char)text[*at - 1])))
-		*at -= *at > 1 && text[*at - 1] == '"' && text[*at - 2] == '\\' ? 2 : 1;
-}
-
-static bool is_command(const char *text, size_t at, const char *word)
-{
-	size_t to = at;
-	return back(text, &to, word) && (to == 0 || !memo_lex_name((unsigned char)text[at - strlen(word) - 1]));
-}
-
-/* dirname "$0", basename "$0" .sh, dirname "$(readlink -f "$0")": the name alone, or the folder alone, does not lead to
- * the text. */
-static bool below(const char *text, size_t at, const char *command)
-{
-	static const char *const skipped[] = { "--", "-f", "-e", "-m", "-s" };
-	back_quotes(text, &at);
-	size_t real = at;
-	for (size_t i = 0; i < sizeof skipped / sizeof *skipped; i++)
-		(void)back(text, &real, skipped[i]);
-	if (is_command(text, real, command))
-		return true;
-	if (!back(text, &real, "readlink") && !back(text, &real, "realpath"))
-		return false;
-	if (!back(text, &real, "$(") && !back(text, &real, "`"))
-		return false;
-	back_quotes(text, &real);
-	(void)back(text, &real, "--");
-	return is_command(text, real, command);
-}
-
-/* $0 or BASH_SOURCE from @from to @to, braces included; @rest: what the braces hold behind the name. */
-static void zero(struct shell *s, size_t from, size_t to, const char *rest, size_t len)
-{
-	const struct memo_scan *x = s->x;
-	size_t end = to + (memo_lex_at(x, to) == '\\' && memo_lex_at(x, to + 1) == '"');
-	end += memo_lex_at(x, end) == '"';
-	unsigned char next = memo_lex_at(x, end);
-	bool whole = next == 0 || strchr(" \t\n)`;|\"", next) != NULL;
-	s->zeros++;
-	struct shell_command *shows = s->body		   ? NULL
-				      : s->captured	   ? s->around
-				      : s->command != NULL ? s->command
-							   : s->around;
-	bool base = len == 4 && memcmp(rest, "##*/", 4) == 0;
-	base = base || (len == 0 && whole && below(x->text, from, "basename"));
-	if (base && shows != NULL)
-		shows->base = true; /* which is fine where it is only shown */
-	else if (base)
-		s->zero_base = true;
-	else if (len == 3 && memcmp(rest, "%/*", 3) == 0)
-		s->zero_dir = true;
-	else if (len == 0 && whole && below(x->text, from, "dirname"))
-		s->zero_dir = true;
-	else if (s->body)
-		s->zero_bad = s->zero_bad || !s->body_cat || s->keep > 1;
-	else if (s->command != NULL)
-		s->command->zero = true;
-	else
-		s->zero_bad = true;
-}
-
-/* Within backquotes: only what is written as above. */
-static void zeros_opaque(struct shell *s, size_t from, size_t to)
-{
-	const struct memo_scan *x = s->x;
-	struct shell_command *outer = s->command;
-	struct shell_command *around = s->around;
-	bool body = s->body;
-	s->around = s->captured || s->body ? NULL : outer;
-	s->command = NULL;
-	s->body = false;
-	for (size_t i = from; i + 1 < to; i++) {
-		if (x->text[i] != '$')
-			continue;
-		size_t n = memo_lex_at(x, i + 1) == '{' ? i + 2 : i + 1;
-		bool source = x->len - n >= 11 && memcmp(x->text + n, "BASH_SOURCE", 11) == 0;
-		if (memo_lex_at(x, n) == '0')
-			zero(s, i, n + 1, "", n > i + 1);
-		else if (source)
-			zero(s, i, n + 11, "", n > i + 1);
-		else if (memo_lex_at(x, n) == '_' && !memo_lex_name(memo_lex_at(x, n + 1)))
-			s->zero_bad = true;
-	}
-	s->command = outer;
-	s->around = around;
-	s->body = body;
-}
-
 /* ---- quotations ---------------------------------------------------------------------------------------------- */
 
 /* At the opening quote. */
@@ -201,7 +97,7 @@ bool shell_backquote(struct shell *s)
 		char c = x->text[x->at];
 		if (c == '`') {
 			x->at++;
-			zeros_opaque(s, from, x->at);
+			shell_zeros_opaque(s, from, x->at);
 			return true;
 		}
 		if (c == '\\')
@@ -264,16 +160,25 @@ static bool braces(struct shell *s, bool quoted)
 	if (x->at >= x->len)
 		return memo_lex_doubt(x, "a ${ } that is not closed");
 	const char *name = x->text + from;
-	size_t len = x->at - from, skip = 0;
+	size_t len = x->at - from, skipped = 0;
 	if (name[0] == '_' && (len == 1 || !memo_lex_name((unsigned char)name[1])))
 		s->zero_bad = true;
 	if (name[0] == '0' && (len == 1 || !memo_lex_name((unsigned char)name[1])))
-		skip = 1;
+		skipped = 1;
 	else if (len >= 11 && memcmp(name, "BASH_SOURCE", 11) == 0)
-		skip = len >= 14 && memcmp(name + 11, "[0]", 3) == 0 ? 14 : 11;
+		skipped = len >= 14 && memcmp(name + 11, "[0]", 3) == 0 ? 14 : 11;
 	x->at++;
-	if (skip > 0)
-		zero(s, from - 2, x->at, name + skip, len - skip);
+	if (skipped > 0) {
+		shell_zero(s, from - 2, x->at, name + skipped, len - skipped);
+	} else {
+		size_t n = name[0] == '#' && len > 1
+				   ? 1
+				   : 0; /* its length says nothing, but is no reason to be exact */
+		size_t end = n;
+		while (end < len && memo_lex_name((unsigned char)name[end]))
+			end++;
+		shell_tainted(s, from - 2, from + n, x->at, name + end, len - end);
+	}
 	return true;
 }
 
@@ -308,14 +213,16 @@ bool shell_dollar(struct shell *s, bool quoted)
 	} else if (memo_lex_digit(next)) {
 		x->at++;
 		if (next == '0')
-			zero(s, from, x->at, "", 0);
+			shell_zero(s, from, x->at, "", 0);
 	} else {
 		while (memo_lex_name(memo_lex_at(x, x->at)))
 			x->at++;
 		if (x->at - from == 2 && next == '_') /* the path of the program, at first */
 			s->zero_bad = true;
 		if (x->at - from == 12 && memcmp(x->text + from, "$BASH_SOURCE", 12) == 0)
-			zero(s, from, x->at, "", 0);
+			shell_zero(s, from, x->at, "", 0);
+		else if (x->at > from + 1)
+			shell_tainted(s, from, from + 1, x->at, "", 0);
 	}
 	s->depth--;
 	return fine;
@@ -474,6 +381,8 @@ static bool piece(struct shell *s, struct shell_word *w)
 
 bool shell_piece(struct shell *s, struct shell_word *w)
 {
+	if (!w->any)
+		w->begin = s->x->at;
 	bool fine = piece(s, w);
 	w->end = s->x->at;
 	return fine;

@@ -63,6 +63,8 @@ void memo_dir_close(struct memo_fs *fs, struct memo_dir *d)
 		d->next_open->prev_open = d->prev_open;
 	memo_mutex_unlock(&fs->mu);
 	free(d->list);
+	if (d->tree != NULL)
+		memo_store_release(fs->store, memo_tree_id(d->tree));
 	memo_tree_unref(d->tree);
 	memo_task_unref(d->task);
 	memo_who_unref(d->who);
@@ -142,6 +144,7 @@ int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t inde
 		return d == NULL ? -ENOMEM : -EBADMSG;
 	}
 	d->tree = tree;
+	memo_store_hold(fs->store, memo_tree_id(tree));
 	d->index = index;
 	d->inner = inner;
 	*out = d;

@@ -71,7 +71,7 @@ void memo_notify_event(void *arg, const struct memo_event *e)
 	struct memo_fs *fs = arg;
 	if (e->kind == MEMO_EVENT_SETTINGS && memo_fs_settings(fs, NULL) < 0)
 		return; /* a group that cannot be looked up: what held goes on holding */
-	if (e->kind == MEMO_EVENT_STATE)
+	if (e->kind == MEMO_EVENT_STATE || e->kind == MEMO_EVENT_NOTICE)
 		return;
 	/* From now on a LOOKUP that began earlier does not let the kernel keep what it found. */
 	(void)atomic_fetch_add(&fs->nodes.epoch, 1);

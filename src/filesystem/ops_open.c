@@ -32,6 +32,8 @@ static void handle_free(struct memo_fs *fs, struct memo_handle *h)
 	memo_mutex_unlock(&fs->mu);
 	if (h->fd >= 0)
 		(void)close(h->fd);
+	if (h->holds)
+		memo_store_release(fs->store, &h->held);
 	memo_blob_unref(h->blob);
 	memo_nodes_put(&fs->nodes, h->node);
 	memo_mutex_clear(&h->mu);
@@ -114,14 +116,18 @@ static int open_bytes(struct memo_fs *fs, const struct memo_node *n, struct memo
 	return e;
 }
 
-static void reply_open(struct memo_fs *fs, const struct memo_call *c, int fd)
+/* Takes over the hold of @r. */
+static void reply_open(struct memo_fs *fs, const struct memo_call *c, const struct memo_result *r, int fd)
 {
 	struct memo_handle *h = handle_new(fs, fd);
 	if (h == NULL) {
 		(void)close(fd);
+		memo_store_release(fs->store, &r->hash);
 		memo_call_end(fs, c, -ENOMEM);
 		return;
 	}
+	h->holds = true;
+	h->held = r->hash;
 	struct memo_node *owner = memo_call_owner(c->node);
 	memo_call_observe(fs, owner, c->tid);
 	if (c->attempt == 0) /* what was lost was demanded anew */
@@ -156,11 +162,13 @@ void memo_ops_open_result(struct memo_fs *fs, const struct memo_call *c, struct 
 		r = answer;
 	}
 	int fd = -1;
+	memo_store_hold(fs->store, &r->hash);
 	e = open_bytes(fs, c->node, r, &fd);
 	if (e == 0) {
-		reply_open(fs, c, fd);
+		reply_open(fs, c, r, fd);
 		return;
 	}
+	memo_store_release(fs->store, &r->hash);
 	if (e != -ENOENT && e != -EBADMSG) {
 		memo_call_end(fs, c, -EIO);
 		return;

@@ -75,6 +75,8 @@ struct memo_handle {
 	int fd; /* -1: a text */
 	struct memo_blob *blob; /* the text, or NULL: a log (fd may come later) */
 	struct memo_node *node; /* of a log, pinned */
+	bool holds; /* @held, the output hash of what is open: not collected meanwhile */
+	struct memo_id held;
 	struct memo_mutex mu; /* guards the fd of a log */
 };
 
@@ -169,6 +171,7 @@ struct memo_dir;
 MEMO_MUST int memo_dir_open(struct memo_fs *fs, struct memo_node *n, const struct memo_who *who,
 			    struct memo_dir **out);
 /* Of a tree's directory: takes the reference of @tree. */
+/* The result stays while the directory is open. */
 MEMO_MUST int memo_dir_open_tree(struct memo_fs *fs, struct memo_tree *tree, uint32_t index, uint64_t inner,
 				 uint64_t self, struct memo_dir **out);
 void memo_dir_close(struct memo_fs *fs, struct memo_dir *d);

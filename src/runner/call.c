@@ -38,10 +38,22 @@ static void call_free(struct call *c)
 	free(c);
 }
 
+/* The code of a definition that is replaced meanwhile must be there when the call comes to execute. */
+static void hold_code(struct memo_runner *r, const struct call *c, bool hold)
+{
+	for (size_t i = 0; i < c->task->codes; i++) {
+		if (hold)
+			memo_store_hold(r->store, &c->task->code[i].id);
+		else
+			memo_store_release(r->store, &c->task->code[i].id);
+	}
+}
+
 void memo_call_unref(struct memo_runner *r, struct call *c)
 {
 	if (c == NULL || --c->refs > 0)
 		return;
+	hold_code(r, c, false);
 	if (c->run != NULL)
 		memo_run_unref(r, c->run);
 	call_free(c);
@@ -116,7 +128,10 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 		flags &= ~(unsigned)MEMO_DEMAND_FRESH;
 	else if (run != NULL)
 		flags |= MEMO_DEMAND_FRESH; /* reused within the run, which remembers it, and not beyond */
+	/* by what they may do: execute or not, and end with a hash alone or not */
 	char kind = (flags & MEMO_DEMAND_PEEK) != 0 ? 'p' : ask.allowed ? 'x' : 'n';
+	if ((flags & CALL_HASH_ONLY) != 0)
+		kind = (char)(kind - 'a' + 'A');
 	struct call *c = call_new(t, inputs, name, kind, names_files(t) ? ask.who : NULL, run);
 	if (c == NULL)
 		return memo_fail(err, -ENOMEM, "out of memory");
@@ -142,6 +157,7 @@ int memo_call_get(struct memo_runner *r, struct memo_task *t, const json_t *inpu
 		}
 		c->shared = true;
 	}
+	hold_code(r, c, true);
 	c->flags = flags;
 	c->depth = depth;
 	c->allowed = ask.allowed;
@@ -203,7 +219,7 @@ static void up_done(struct memo_runner *r, struct edge *e, struct call *child) L
 		memo_call_fail(r, c, child->code, &err);
 		return;
 	}
-	c->plan.up[i].result = memo_result_ref(child->result);
+	memo_plan_up_set(&c->plan, i, child->result);
 	if (--c->pending == 0) {
 		c->phase = CALL_IDENTITY;
 		memo_call_push(r, c, memo_call_identify);
@@ -430,10 +446,16 @@ static void demand_upstream(struct memo_runner *r, struct call *c, char **names)
 		memo_call_fail(r, c, -ENOMEM, NULL);
 		return;
 	}
-	unsigned flags = c->flags & MEMO_DEMAND_PEEK;
 	for (size_t i = 0; i < c->plan.ups; i++) {
 		struct call *child;
 		struct memo_dep_up *u = &c->plan.up[i];
+		if (u->result != NULL && !u->result->collected) {
+			c->pending--;
+			continue;
+		}
+		/* the hash will do, but for a path inside: and when it did not (memo_call_fetch()) */
+		bool bytes = u->inner != NULL || u->result != NULL;
+		unsigned flags = (c->flags & MEMO_DEMAND_PEEK) | (bytes ? 0 : CALL_HASH_ONLY);
 		int code = memo_call_get(r, u->task, u->inputs, names[i], flags, c->depth + 1, asking(c), c->run,
 					 &child, &err);
 		if (code == 0)
@@ -487,6 +509,23 @@ static void prepare(struct memo_runner *r, void *arg)
 	memo_call_unref(r, c);
 	memo_mutex_unlock(&r->mu);
 	names_free(names, ups);
+}
+
+bool memo_call_fetch(struct memo_runner *r, struct call *c)
+{
+	if (!memo_plan_lacks(&c->plan))
+		return false;
+	struct memo_err err = { 0 };
+	char **names = NULL;
+	free(c->up);
+	c->up = NULL;
+	int code = up_names(&c->plan, &names, &err);
+	if (code < 0)
+		memo_call_fail(r, c, code, &err);
+	else
+		demand_upstream(r, c, names);
+	names_free(names, c->plan.ups);
+	return true;
 }
 
 void memo_call_restart(struct memo_runner *r, struct call *c)

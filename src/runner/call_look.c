@@ -50,6 +50,8 @@ void memo_call_miss(struct memo_runner *r, struct call *c)
 		memo_call_fail(r, c, -EACCES, &err);
 		return;
 	}
+	if (memo_call_fetch(r, c))
+		return;
 	memo_stats_miss(r, c->task->name);
 	memo_exec_join(r, c);
 }
@@ -95,13 +97,22 @@ static int look_at(struct memo_runner *r, struct call *c, struct memo_result **r
 	return code < 0 && code != -ENOENT ? code : -ENOENT;
 }
 
+/* What the run had may have been collected since: then it is no more than what the store knows of it. */
+static void still_there(struct memo_runner *r, struct memo_result **res)
+{
+	if (*res != NULL && ((*res)->collected || !memo_result_at_hand(r, *res))) {
+		memo_result_unref(*res);
+		*res = NULL;
+	}
+}
+
 /* What is upstream could not be looked into. -EAGAIN: because it is gone, which the store knows now; the call begins anew and has it
  * made again. */
 static int upstream_gone(struct memo_runner *r, struct call *c, int code, struct memo_err *err)
 {
 	for (size_t i = 0; i < c->plan.ups; i++) {
 		struct memo_result *res = c->plan.up[i].result;
-		if (memo_store_result_present(r->store, res) != -ENOENT)
+		if (res->collected || memo_store_result_present(r->store, res) != -ENOENT)
 			continue;
 		code = memo_store_result_lost(r->store, res, "its stored bytes are gone or damaged", err);
 		return code < 0 ? code : -EAGAIN;
@@ -129,6 +140,7 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 		return code;
 	bool verify = false;
 	bool force = run_decides(r, c, res, &verify);
+	still_there(r, res);
 	if (*res != NULL) {
 		code = verify ? look_at(r, c, res, true, err) : 0;
 		if (code == 0) {
@@ -146,6 +158,9 @@ static int look_up(struct memo_runner *r, struct call *c, struct memo_result **r
 	}
 	if (code == 0)
 		code = look_at(r, c, res, verify, err);
+	/* nothing of a collected one is reused but its hash: there is nothing to verify */
+	if (code == -ENOENT && (c->flags & CALL_HASH_ONLY) != 0)
+		code = memo_store_lookup_known(r->store, &c->identity, res, err);
 	if (code == -ENOENT)
 		return 0;
 	if (code < 0)
@@ -180,7 +195,7 @@ void memo_call_identify(struct memo_runner *r, void *arg)
 		} else if (res == NULL) {
 			memo_call_miss(r, c);
 		} else if (observed == NULL) {
-			if (!c->known)
+			if (!c->known && !res->collected)
 				memo_stats_hit(r, c->task->name, res);
 			memo_call_done(r, c, 0, res, NULL);
 		} else {
@@ -229,10 +244,11 @@ void memo_call_check(struct memo_runner *r, void *arg)
 		if (r->closing) {
 			memo_call_fail(r, c, -ESHUTDOWN, NULL);
 		} else if (entry == NULL) {
-			memo_stats_hit(r, c->task->name, c->candidate);
+			if (!c->candidate->collected)
+				memo_stats_hit(r, c->task->name, c->candidate);
 			memo_call_done(r, c, 0, c->candidate, NULL);
 		} else if (!ask || code < 0 ||
-			   memo_call_get(r, t, inputs, name.data, 0, c->depth + 1,
+			   memo_call_get(r, t, inputs, name.data, CALL_HASH_ONLY, c->depth + 1,
 					 (struct asking){ .allowed = c->allowed }, c->run, &child, NULL) < 0) {
 			memo_call_miss(r, c);
 		} else if (memo_call_edge(r, &c->observed_edge, c, child) < 0) {

@@ -198,6 +198,7 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 		.executor = to == MEMO_PENDING ? NULL : "local",
 		.exit_code = exit_code,
 		.origin = origin,
+		.anew = to == MEMO_PENDING && x->force,
 	};
 	int code = memo_store_transition(r->store, &i, &t, err);
 	if (code < 0)
@@ -496,8 +497,8 @@ void memo_exec_worker_done(void *arg, void *tag, int code)
 	memo_mutex_unlock(&r->mu);
 }
 
-/* What the task is about to read of other results, checked as an open of each of them would be: damage must not spread. -EAGAIN: one
- * was lost; whoever wants this instance asks for it anew, which makes that one again. */
+/* What the task is about to read of other results, checked as an open of each of them would be: damage must not spread, and what the
+ * plan holds may have been collected between its look-up and the hold. -EAGAIN: one was lost; whoever wants this instance asks for it anew, which makes that one again. */
 static int look_upstream(struct memo_runner *r, const struct exec *x, struct memo_err *err)
 {
 	const struct memo_plan *p = &x->leader->plan;
@@ -511,6 +512,7 @@ static int look_upstream(struct memo_runner *r, const struct exec *x, struct mem
 		if (code < 0)
 			return memo_fail(err, -EIO, "task '%s': what it needs cannot be read: %.800s",
 					 x->leader->task->name, why.text);
+		memo_store_used(r->store, &p->up[i].result->identity);
 	}
 	return 0;
 }

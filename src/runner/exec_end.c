@@ -214,6 +214,17 @@ static int read_exit(const struct exec *x, struct memo_exit *out, struct memo_er
 	return code;
 }
 
+/* What the worker cannot see, because tools are found through PATH: it may have run another one than was hashed. */
+static void check_tools(struct memo_runner *r, const struct exec *x, struct memo_exit *e)
+{
+	bool ran = e->status == MEMO_EXIT_SUCCESS || e->status == MEMO_EXIT_FAILED;
+	if (!ran || x->parked || memo_plan_tools_hold(r->store, &x->leader->plan))
+		return;
+	free(e->message);
+	e->message = strdup("one of its tools changed while it ran");
+	e->status = MEMO_EXIT_CHANGED;
+}
+
 static bool temporary(const struct memo_task *t, const struct memo_exit *e)
 {
 	if (e->status == MEMO_EXIT_ERROR)
@@ -313,6 +324,18 @@ static void park(struct memo_runner *r, struct exec *x, struct memo_err *err) LO
 		memo_timer_set(r, &x->timer, memo_now_ns() + PARK_NS, publish_again, x);
 }
 
+/* What is placed but cannot be recorded yet must not be taken for garbage. Not to be called for one exec at once. */
+static void hold_parked(struct memo_runner *r, struct exec *x, const struct memo_id *hash)
+{
+	if (hash != NULL && !x->holds)
+		memo_store_hold(r->store, hash);
+	else if (hash == NULL && x->holds)
+		memo_store_release(r->store, &x->held);
+	if (hash != NULL)
+		x->held = *hash;
+	x->holds = hash != NULL;
+}
+
 /* 0 published or parked (*@keep: the attempt directory is still needed). */
 static void publish(struct memo_runner *r, struct exec *x, const struct memo_exit *e, json_t *origin, bool *keep)
 {
@@ -348,6 +371,9 @@ static void publish(struct memo_runner *r, struct exec *x, const struct memo_exi
 		if (memo_exec_state(r, x, MEMO_FAILED, err.text, e->code, origin, NULL) < 0)
 			code = -EIO;
 	}
+	if (code == 0)
+		memo_retain_published(r, res);
+	hold_parked(r, x, full ? &e->produced.hash : NULL);
 	memo_mutex_lock(&r->mu);
 	if (full) {
 		*keep = true;
@@ -396,6 +422,7 @@ void memo_exec_finish(struct memo_runner *r, void *arg)
 		e.status = MEMO_EXIT_CANCELLED;
 	tell_sandbox(r, &e);
 	memo_mutex_unlock(&r->mu);
+	check_tools(r, x, &e);
 	MEMO_AUTO_JSON json_t *origin = memo_exec_origin(x->attempt, x->command, &e);
 	const struct memo_task *t = x->leader->task;
 	if (!x->parked)

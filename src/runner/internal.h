@@ -29,6 +29,10 @@
 /* How often what waits for room in the store is tried again. */
 #define PARK_NS (2 * MEMO_NS_PER_S)
 
+/* Beside memo_demand_flags, among calls: the output hash is enough. The result may be one whose bytes were collected; who finds
+ * that it wants them after all demands it again without this flag (memo_call_fetch()). */
+#define CALL_HASH_ONLY 16u
+
 struct call;
 struct exec;
 struct run;
@@ -158,6 +162,8 @@ struct exec {
 	bool deadlock; /* a read of its own was refused because it closes a cycle */
 	bool parked; /* the output is there, but the store is full: published when there is room */
 	bool starved; /* not begun, because the store is full: tried again when there is room */
+	bool holds; /* while it is parked: @held, its output's hash, in the store */
+	struct memo_id held;
 	bool cancel_after; /* those in @after are cancelled too */
 	const char *cancel_reason;
 	int64_t cpu;
@@ -213,6 +219,7 @@ struct memo_runner {
 	struct memo_local *local;
 	bool sandbox_told; /* what `auto` comes to was said */
 	struct memo_stats *stats;
+	struct memo_retain *retain;
 	struct memo_map calls;
 	struct memo_map execs;
 	struct memo_map failures;
@@ -280,6 +287,9 @@ void memo_call_unref(struct memo_runner *r, struct call *c) LOCKED;
 /* Ends a call: answers its waits, goes on with its parents. */
 void memo_call_done(struct memo_runner *r, struct call *c, int code, struct memo_result *res,
 		    const struct memo_err *err) LOCKED;
+/* A miss that is to be executed, but of some upstream only the hash is known: true when their bytes are demanded, after which the
+ * call is looked up once more. */
+bool memo_call_fetch(struct memo_runner *r, struct call *c) LOCKED;
 /* From the start again: an input changed while the task ran. */
 void memo_call_restart(struct memo_runner *r, struct call *c) LOCKED;
 /* Fails a call; the failure is kept under the name unless an identity keeps it. */
@@ -390,8 +400,19 @@ void memo_stats_hit(struct memo_runner *r, const char *task, const struct memo_r
 void memo_stats_miss(struct memo_runner *r, const char *task);
 void memo_stats_executed(struct memo_runner *r, const char *task, int64_t wall_ms, bool failed);
 
+/* retain.c: eviction by itself */
+MEMO_MUST int memo_retain_open(struct memo_runner *r, struct memo_err *err);
+void memo_retain_close(struct memo_runner *r);
+/* A result was published: counts it, and wakes the thread when there are too many bytes. */
+void memo_retain_published(struct memo_runner *r, const struct memo_result *res);
+
 /* peek.c: an entry of "observed" against what holds now: 0 the same, -ENOENT changed or not cached, -EAGAIN must be hashed. */
 MEMO_MUST int memo_peek_observed(struct memo_runner *r, const json_t *entry);
+/* As memo_runner_peek(), also where only the hash is known (result->collected). */
+MEMO_MUST int memo_peek_known(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
+			      const struct memo_who *who, struct memo_result **out);
+/* The path at which a task would read it exists. */
+bool memo_result_at_hand(struct memo_runner *r, const struct memo_result *res);
 
 /* runner.c: whether @who (NULL: no limits) may start work */
 bool memo_may_start(const struct memo_settings *set, const struct memo_who *who);

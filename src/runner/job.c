@@ -100,6 +100,8 @@ static int place_file(struct build *b, const struct memo_dep_file *f)
 	p->copy = f->copy;
 	p->guard = f->digest.guard;
 	p->id = f->digest.id;
+	if (f->known && !f->directory && !f->digest.settled)
+		p->copy = true;
 	return 0;
 }
 

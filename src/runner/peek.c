@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Instances that one peek looks at. An instance that many need is looked at as often: beyond this, calls are better, which
  * share it. */
@@ -19,13 +20,17 @@ struct peek {
 	unsigned visits;
 };
 
-static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth,
+/* What is upstream, or was read, is asked for its output hash alone: that of a collected result will do. */
+enum peek_for { FOR_BYTES, FOR_HASH };
+
+static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth, enum peek_for what,
 		struct memo_result **out);
 
 static int peek_upstream(struct peek *k, struct memo_plan *p, unsigned depth)
 {
 	for (size_t i = 0; i < p->ups; i++) {
-		int code = peek(k, p->up[i].task, p->up[i].inputs, depth + 1, &p->up[i].result);
+		int code = peek(k, p->up[i].task, p->up[i].inputs, depth + 1,
+				p->up[i].inner != NULL ? FOR_BYTES : FOR_HASH, &p->up[i].result);
 		if (code < 0)
 			return code;
 	}
@@ -53,7 +58,7 @@ static int peek_observed(struct peek *k, const json_t *entry, unsigned depth)
 	struct memo_result *res = NULL;
 	struct peek own = *k; /* the task read it, with the rights that tasks have */
 	own.who = NULL;
-	code = peek(&own, t, inputs, depth + 1, &res);
+	code = peek(&own, t, inputs, depth + 1, FOR_HASH, &res);
 	k->visits = own.visits;
 	if (code == 0) {
 		char hex[MEMO_HEX_SIZE];
@@ -84,7 +89,8 @@ static int check_observed(struct peek *k, const struct memo_result *res, unsigne
 	return code;
 }
 
-static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth, struct memo_result **out)
+static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsigned depth, enum peek_for what,
+		struct memo_result **out)
 {
 	struct memo_store *store = k->r->store;
 	if (!t->cache || depth > MEMO_RUNNER_DEPTH)
@@ -112,7 +118,8 @@ static int peek(struct peek *k, struct memo_task *t, const json_t *inputs, unsig
 	if (code < 0)
 		return code;
 	struct memo_result *res = NULL;
-	code = memo_store_lookup(store, &id, &res, NULL);
+	code = what == FOR_HASH ? memo_store_lookup_known(store, &id, &res, NULL)
+				: memo_store_lookup(store, &id, &res, NULL);
 	if (code == 0)
 		code = check_observed(k, res, depth);
 	if (code < 0) {
@@ -133,5 +140,21 @@ int memo_runner_peek(struct memo_runner *r, struct memo_task *t, const json_t *i
 		     unsigned flags, struct memo_result **out)
 {
 	struct peek k = { .r = r, .who = who, .flags = flags };
-	return peek(&k, t, inputs, 0, out);
+	return peek(&k, t, inputs, 0, FOR_BYTES, out);
+}
+
+int memo_peek_known(struct memo_runner *r, struct memo_task *t, const json_t *inputs, const struct memo_who *who,
+		    struct memo_result **out)
+{
+	struct peek k = { .r = r, .who = who };
+	return peek(&k, t, inputs, 0, FOR_HASH, out);
+}
+
+bool memo_result_at_hand(struct memo_runner *r, const struct memo_result *res)
+{
+	MEMO_AUTO_FREE char *path = NULL;
+	/* an External result goes away by itself, and is looked at elsewhere */
+	if (res->kind == MEMO_RESULT_EXTERNAL || memo_store_result_path(r->store, res, &path) < 0)
+		return true;
+	return access(path, F_OK) == 0 || errno != ENOENT;
 }

@@ -8,6 +8,7 @@
 #include "core/template.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TASKS_PREFIX "/tasks/"
@@ -404,10 +405,34 @@ static int plan_tools(struct memo_store *s, struct memo_plan *p, struct memo_err
 	return r;
 }
 
+static bool same_file(const struct memo_guard *g, const struct stat *st)
+{
+	return g->dev == st->st_dev && g->ino == st->st_ino && g->size == (uint64_t)st->st_size &&
+	       g->mtime_ns == (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec &&
+	       g->ctime_ns == (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
+}
+
+bool memo_plan_tools_hold(struct memo_store *s, const struct memo_plan *p)
+{
+	struct memo_settings set;
+	bool hold = true;
+	for (size_t i = 0; hold && i < p->files; i++) {
+		const struct memo_dep_file *f = &p->file[i];
+		MEMO_AUTO_FREE char *full = NULL;
+		struct stat st;
+		if (f->input != NULL || !f->known)
+			continue;
+		hold = memo_store_settings(s, &set, NULL) == 0 &&
+		       find_tool(set.path, p->task->tool[f->tool], &full) == 0 && strcmp(full, f->path) == 0 &&
+		       stat(full, &st) == 0 && same_file(&f->digest.guard, &st);
+	}
+	return hold;
+}
+
 int memo_plan_make(struct memo_store *s, struct memo_task *t, const json_t *inputs, struct memo_plan *out,
 		   struct memo_err *err)
 {
-	struct memo_plan p = { .task = t, .inputs = inputs };
+	struct memo_plan p = { .store = s, .task = t, .inputs = inputs };
 	int r = plan_needs(s, &p, err);
 	for (size_t i = 0; r == 0 && i < t->inputs; i++) {
 		if (t->input[i].type.kind == MEMO_FILE || t->input[i].type.kind == MEMO_DIRECTORY)
@@ -423,6 +448,29 @@ int memo_plan_make(struct memo_store *s, struct memo_task *t, const json_t *inpu
 	return 0;
 }
 
+void memo_plan_up_set(struct memo_plan *p, size_t i, struct memo_result *res)
+{
+	struct memo_dep_up *u = &p->up[i];
+	struct memo_result *old = u->result;
+	bool held = u->held;
+	u->result = memo_result_ref(res);
+	u->held = res != NULL && !res->collected;
+	if (u->held)
+		memo_store_hold(p->store, &res->hash);
+	if (held)
+		memo_store_release(p->store, &old->hash);
+	memo_result_unref(old);
+}
+
+bool memo_plan_lacks(const struct memo_plan *p)
+{
+	for (size_t i = 0; i < p->ups; i++) {
+		if (p->up[i].result == NULL || p->up[i].result->collected)
+			return true;
+	}
+	return false;
+}
+
 void memo_plan_clear(struct memo_plan *p)
 {
 	for (size_t i = 0; i < p->files; i++)
@@ -431,7 +479,7 @@ void memo_plan_clear(struct memo_plan *p)
 		memo_task_unref(p->up[i].task);
 		json_decref(p->up[i].inputs);
 		free(p->up[i].inner);
-		memo_result_unref(p->up[i].result);
+		memo_plan_up_set(p, i, NULL);
 	}
 	free(p->file);
 	free(p->up);

@@ -38,9 +38,11 @@ struct memo_dep_up {
 	json_t *inputs;
 	char *inner; /* path inside a directory result, or NULL */
 	struct memo_result *result; /* a reference once known */
+	bool held; /* the store keeps its bytes until the plan is cleared */
 };
 
 struct memo_plan {
+	struct memo_store *store;
 	struct memo_task *task;
 	const json_t *inputs;
 	struct memo_dep_file *file;
@@ -54,6 +56,11 @@ struct memo_plan {
 MEMO_MUST int memo_plan_make(struct memo_store *s, struct memo_task *t, const json_t *inputs, struct memo_plan *out,
 			     struct memo_err *err);
 void memo_plan_clear(struct memo_plan *p);
+/* The result of an upstream (a reference is taken, NULL: not known after all). Unless it is a collected one, the store keeps its
+ * bytes as long as the plan has it: what waits or runs reads them by path. */
+void memo_plan_up_set(struct memo_plan *p, size_t i, struct memo_result *res);
+/* An upstream of which only the hash is known. */
+bool memo_plan_lacks(const struct memo_plan *p);
 
 /* Fills digests from the memo alone. -EAGAIN: at least one must be hashed. */
 MEMO_MUST int memo_plan_known(struct memo_store *s, struct memo_plan *p, const struct memo_who *who);
@@ -64,6 +71,9 @@ MEMO_MUST int memo_plan_hash(struct memo_store *s, struct memo_plan *p, const st
 			     struct memo_err *err);
 /* It has an input that is a file or a directory outside the mount. */
 bool memo_plan_has_inputs(const struct memo_plan *p);
+
+/* Whether each tool is still the file that was hashed, and still the one that PATH leads to. */
+bool memo_plan_tools_hold(struct memo_store *s, const struct memo_plan *p);
 
 /* With all digests and results there: the key and its identity; *@upstream_out: the record's array of
  * {"need","path","identity","hash"}. */

@@ -83,6 +83,9 @@ static const char *base_name(const char *path)
 /* The output hash of an upstream, or of the entry inside it that the input names. */
 static int up_hash(struct memo_store *s, const struct memo_dep_up *u, struct memo_id *out, struct memo_err *err)
 {
+	if (u->result->collected && u->inner != NULL)
+		return memo_fail(err, -ENOENT, "input '%s': the result of task '%s' was collected", u->input->name,
+				 u->task->name);
 	if (u->inner == NULL || u->result->kind != MEMO_RESULT_DIRECTORY) {
 		*out = u->result->hash;
 		return 0;

@@ -39,8 +39,34 @@ const char *memo_run_state_text(const struct run *run)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static void let_go(struct run_seen *s)
+{
+	if (s->holder != NULL)
+		memo_store_release(s->holder, &s->result->hash);
+	s->holder = NULL;
+}
+
+void memo_run_let_go(struct memo_runner *r, struct run *run)
+{
+	(void)r;
+	struct memo_map_link *l = NULL;
+	while ((l = memo_map_next(&run->seen, l)) != NULL)
+		let_go(MEMO_CONTAINER(l, struct run_seen, link));
+}
+
+/* What the run is likely to need again: a result that only this run may reuse, and one that two instances of it needed already.
+ * (All of them would be too much: a run may be larger than the store.) */
+static void hold(struct memo_runner *r, const struct call *c, struct run_seen *s) LOCKED
+{
+	if (s->holder != NULL || s->result == NULL || s->result->collected || (c->task->cache && s->wanted < 2))
+		return;
+	memo_store_hold(r->store, &s->result->hash);
+	s->holder = r->store;
+}
+
 void memo_run_seen_free(struct run_seen *s)
 {
+	let_go(s);
 	free(s->path);
 	free(s->task);
 	free(s->message);
@@ -393,9 +419,13 @@ void memo_run_ended(struct memo_runner *r, const struct call *c)
 	else if (c->code < 0)
 		to = c->up_failed ? RUN_NEVER : RUN_FAILED;
 	if (c->code == 0) {
+		let_go(s);
 		memo_result_unref(s->result);
 		s->result = memo_result_ref(c->result);
 		s->fresh = true;
+		for (const struct edge *e = c->parents; e != NULL; e = e->next)
+			s->wanted++;
+		hold(r, c, s);
 	}
 	memo_run_outcome(r, c->run, s, to, c->code < 0 ? c->err.text : NULL);
 }

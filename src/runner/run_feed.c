@@ -299,6 +299,7 @@ static void end_run(struct memo_runner *r, struct run *run) LOCKED
 			memo_run_outcome(r, run, s, RUN_NEVER, NULL);
 	}
 	run->phase = RUN_OVER;
+	memo_run_let_go(r, run);
 	run->ended_ns = memo_wall_ns();
 	memo_timer_clear(r, &run->flush);
 }

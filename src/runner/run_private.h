@@ -33,6 +33,8 @@ struct run_seen {
 	bool fresh; /* @result was made or looked at since the run was started or retried */
 	bool timed; /* @seconds was read from the record */
 	struct memo_result *result; /* of this run: reused within it */
+	unsigned wanted; /* how often the run needed it for something else */
+	struct memo_store *holder; /* that keeps the bytes of @result while the run goes on; NULL: none */
 	char *message;
 	double seconds; /* it took, now or when the result was made */
 	int64_t since_ns;
@@ -102,6 +104,8 @@ enum run_outcome memo_run_outcome_parse(const char *text);
 struct run *memo_run_find(struct memo_runner *r, const char *id) LOCKED; /* borrowed; NULL: not in memory */
 void memo_run_unref(struct memo_runner *r, struct run *run) LOCKED;
 void memo_run_seen_free(struct run_seen *s);
+/* Nothing of the run is held any more. */
+void memo_run_let_go(struct memo_runner *r, struct run *run) LOCKED;
 struct run_seen *memo_run_see(struct memo_runner *r, struct run *run, const char *path, const char *task) LOCKED;
 void memo_run_outcome(struct memo_runner *r, struct run *run, struct run_seen *s, enum run_outcome to,
 		      const char *message) LOCKED;

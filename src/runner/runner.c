@@ -62,6 +62,8 @@ int memo_runner_open(const struct memo_runner_options *o, struct memo_runner **o
 	if (code == 0)
 		code = memo_stats_open(r, err);
 	if (code == 0)
+		code = memo_retain_open(r, err);
+	if (code == 0)
 		code = memo_local_open(o->worker, memo_exec_worker_done, r, &r->local, err);
 	if (code == 0) {
 		code = memo_pool_start(r);
@@ -73,10 +75,13 @@ int memo_runner_open(const struct memo_runner_options *o, struct memo_runner **o
 	if (code < 0) {
 		memo_pool_stop(r);
 		memo_local_close(r->local);
+		memo_retain_close(r);
 		memo_stats_close(r);
 		runner_free(r);
 		return code;
 	}
+	if (r->mountpoint != NULL && set.max_bytes > 0)
+		memo_runner_retain(r);
 	*out = r;
 	return 0;
 }
@@ -110,6 +115,7 @@ void memo_runner_close(struct memo_runner *r)
 	memo_mutex_unlock(&r->mu);
 	memo_local_close(r->local);
 	memo_runs_flush(r);
+	memo_retain_close(r);
 	memo_pool_stop(r);
 	memo_adopt_close(r);
 	memo_mutex_lock(&r->mu);

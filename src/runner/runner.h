@@ -122,6 +122,28 @@ MEMO_MUST int memo_runner_cancel(struct memo_runner *r, const struct memo_task *
 MEMO_MUST int memo_runner_forget(struct memo_runner *r, struct memo_task *t, const json_t *inputs,
 				 struct memo_err *err);
 
+/* ---- retention (store/collect.h says by which rule; retain.c) ---------------------------------- */
+
+struct memo_runner_gc {
+	bool limited; /* else the setting max_size is the limit, if there is one */
+	uint64_t limit; /* bytes of results that may stay */
+	bool dry; /* says what would go */
+	int (*each)(void *arg,
+		    json_t *row); /* what goes (memo_store_gc()); may be NULL; must not call runner or store */
+	void *arg;
+};
+/* Garbage goes, and results until the rest fits; blocks on the disk, executes nothing. *@summary_out: as memo_store_gc(). What is
+ * open or needed by what is in flight stays. */
+MEMO_MUST int memo_runner_gc(struct memo_runner *r, const struct memo_runner_gc *gc, json_t **summary_out,
+			     struct memo_err *err);
+/* The setting max_size was changed, or has never been looked at: whatever is too much goes by itself. */
+void memo_runner_retain(struct memo_runner *r);
+/* Pins the result that a read would be served now, or unpins it. -ENOENT: there is none. Durable. */
+MEMO_MUST int memo_runner_pin(struct memo_runner *r, struct memo_task *t, const json_t *inputs, bool pinned,
+			      struct memo_err *err);
+/* {"max_size" (0: none),"bytes" (of results; null: not counted yet),"collected":{"times","results","bytes","seconds"}}. */
+MEMO_MUST int memo_runner_room(struct memo_runner *r, json_t **out, struct memo_err *err);
+
 /* The registry was changed by the control server: tell listeners. */
 void memo_runner_task_changed(struct memo_runner *r, const char *task, const char *version);
 

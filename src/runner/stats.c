@@ -80,6 +80,7 @@ static void count(struct memo_stats *s, const char *name, enum counter which, ui
 void memo_stats_hit(struct memo_runner *r, const char *task, const struct memo_result *res)
 {
 	count(r->stats, task, HITS, 1, MS_SAVED, res->wall_ms);
+	memo_store_used(r->store, &res->identity);
 }
 
 void memo_stats_miss(struct memo_runner *r, const char *task)
@@ -106,6 +107,9 @@ static int flush(struct memo_runner *r)
 	struct memo_stats *s = r->stats;
 	if (!atomic_exchange(&s->dirty, false))
 		return 0;
+	/* what is used is counted here too: there is nothing to flush without a count */
+	int uses = memo_store_uses_flush(r->store);
+	(void)uses;
 	MEMO_AUTO_JSON json_t *rows = json_object();
 	int code = rows == NULL ? -ENOMEM : 0;
 	for (size_t i = 0; i < SLOTS && code == 0; i++) {

@@ -201,7 +201,7 @@ static int tell_read(struct why *w, const json_t *entry, unsigned depth)
 	if (r < 0)
 		return memo_buf_printf(w->out, "%s\n", err.text);
 	char hex[MEMO_HEX_SIZE];
-	r = memo_runner_peek(w->r, t, inputs, w->who, 0, &res);
+	r = memo_peek_known(w->r, t, inputs, w->who, &res);
 	if (r == 0) {
 		r = memo_buf_printf(w->out, "%.*s\n", SHORT_HEX, memo_id_hex(&res->hash, hex));
 	} else {

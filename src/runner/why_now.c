@@ -59,7 +59,7 @@ static int look_upstream(struct memo_runner *r, struct memo_why_now *n)
 {
 	for (size_t i = 0; i < n->plan.ups; i++) {
 		struct memo_dep_up *u = &n->plan.up[i];
-		int code = memo_runner_peek(r, u->task, u->inputs, n->who, 0, &u->result);
+		int code = memo_peek_known(r, u->task, u->inputs, n->who, &u->result);
 		if (code == 0)
 			continue;
 		u->result = no_result();

@@ -128,13 +128,19 @@ int memo_store_take_over(struct memo_store *s, const struct memo_instance *i, st
 	if (r == 0)
 		r = memo_store_transition(s, i, &t, err);
 	if (r == 0) {
+		struct memo_mutex *by_hash = memo_object_lock(s, &res->hash);
 		struct memo_mutex *by_identity = memo_identity_lock(s, &i->identity);
 		struct memo_mutex *by_name = memo_name_lock(s, i->task, i->version, i->name);
+		memo_mutex_lock(by_hash);
 		memo_mutex_lock(by_identity);
 		memo_mutex_lock(by_name);
-		r = commit(s, i, from, res, reason.data, err);
+		/* it may have been collected since it was found */
+		r = memo_store_result_present(s, res);
+		if (r == 0)
+			r = commit(s, i, from, res, reason.data, err);
 		memo_mutex_unlock(by_name);
 		memo_mutex_unlock(by_identity);
+		memo_mutex_unlock(by_hash);
 	}
 	if (r < 0) {
 		memo_result_unref(res);

@@ -124,16 +124,35 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int list_add(struct memo_names_list *l, const char *name)
+int memo_check_list_add(struct memo_names_list *l, const char *name)
 {
-	if ((l->count & (l->count + 1)) == 0) { /* full at 0, 1, 3, 7 ... */
-		char **more = realloc(l->name, (2 * l->count + 1) * sizeof *more);
+	if (l->count == l->room) {
+		size_t room = l->room == 0 ? 16 : 2 * l->room;
+		char **more = realloc(l->name, room * sizeof *more);
 		if (more == NULL)
 			return -ENOMEM;
 		l->name = more;
+		l->room = room;
 	}
-	l->name[l->count] = strdup(name);
-	return l->name[l->count++] == NULL ? -ENOMEM : 0;
+	char *copy = strdup(name);
+	if (copy == NULL)
+		return -ENOMEM;
+	l->name[l->count++] = copy;
+	return 0;
+}
+
+void memo_check_list_sort(struct memo_names_list *l)
+{
+	size_t kept = 0;
+	if (l->count > 1)
+		qsort(l->name, l->count, sizeof *l->name, by_text);
+	for (size_t i = 0; i < l->count; i++) {
+		if (kept > 0 && strcmp(l->name[kept - 1], l->name[i]) == 0)
+			free(l->name[i]);
+		else
+			l->name[kept++] = l->name[i];
+	}
+	l->count = kept;
 }
 
 int memo_check_list(int dirfd, const char *path, struct memo_names_list *out)
@@ -157,14 +176,13 @@ int memo_check_list(int dirfd, const char *path, struct memo_names_list *out)
 			break;
 		}
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			r = list_add(&l, e->d_name);
+			r = memo_check_list_add(&l, e->d_name);
 	}
 	if (r < 0) {
 		memo_check_list_free(&l);
 		return r;
 	}
-	if (l.count > 1)
-		qsort(l.name, l.count, sizeof *l.name, by_text);
+	memo_check_list_sort(&l);
 	*out = l;
 	return 0;
 }
@@ -274,9 +292,9 @@ static const struct place places[] = {
 	{ "staging", 0 }, { "quarantine", 0 }, { "db", 0 },	  { "config.json", 0044 }, { "format", 0044 },
 };
 
-static const char *const known_top[] = { "objects",    "receipts", "logs",	  "staging",	 "quarantine",
-					 "db",	       "lock",	   "format",	  "config.json", "running",
-					 "memofs.log", "reserve",  "control.sock" };
+static const char *const known_top[] = { "objects",    "receipts", "logs",	   "staging",	  "quarantine",
+					 "db",	       "lock",	   "format",	   "config.json", "running",
+					 "memofs.log", "reserve",  "control.sock", "checkpoint" };
 
 struct mend {
 	int dirfd;
@@ -361,7 +379,8 @@ static int check_shards(struct memo_checker *c, int fd, const char *part, mode_t
 		char where[300];
 		(void)snprintf(where, sizeof where, "%s/%s", part, n);
 		bool shard = strlen(n) == 2 && strspn(n, "0123456789abcdef") == 2;
-		if (!shard && strcmp(where, "receipts/tasks") == 0)
+		if (strcmp(where, "receipts/tasks") == 0 || strcmp(where, "receipts/recent.0") == 0 ||
+		    strcmp(where, "receipts/recent.1") == 0)
 			continue;
 		if (!shard || fstatat(fd, n, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)) {
 			struct move m = { .dirfd = fd, .name = n, .leaf = n };
@@ -456,6 +475,10 @@ static int check_all(struct memo_checker *c)
 		r = check_shards(c, c->s->logs_fd, "logs", 0);
 	if (r == 0)
 		r = memo_check_code(c);
+	if (r == 0)
+		r = memo_check_recent(c);
+	if (r == 0)
+		r = memo_check_names(c);
 	for (unsigned i = 0; i < PARTS && r == 0; i++)
 		r = memo_check_records(c, i);
 	for (unsigned i = 0; i < PARTS && r == 0; i++)
@@ -473,8 +496,11 @@ int memo_store_check(struct memo_store *s, struct memo_check *o, struct memo_err
 	struct memo_checker c = { .s = s, .o = o, .err = &why, .begun_ns = memo_wall_ns() - MEMO_NS_PER_S };
 	if (atomic_exchange(&s->checking, true))
 		return memo_fail(err, -EBUSY, "store '%s': another fsck is checking it", s->dir);
+	memo_mutex_lock(&s->collector.run); /* what is collected meanwhile would look as if it had got lost */
 	int r = check_all(&c);
+	memo_mutex_unlock(&s->collector.run);
 	free(c.code.slot);
+	memo_check_list_free(&c.recent);
 	atomic_store(&s->checking, false);
 	if (r < 0)
 		return memo_fail(err, r, "store '%s': cannot be checked to the end: %s", s->dir,

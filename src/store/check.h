@@ -22,12 +22,23 @@ struct memo_marks { /* a set of 8-byte marks */
 int memo_marks_add(struct memo_marks *m, uint64_t mark);
 bool memo_marks_have(const struct memo_marks *m, uint64_t mark);
 
+/* The names in a directory, sorted; free with memo_check_list_free(). -ENOENT: there is none. */
+struct memo_names_list {
+	char **name;
+	size_t count, room;
+};
+MEMO_MUST int memo_check_list(int dirfd, const char *path, struct memo_names_list *out);
+void memo_check_list_free(struct memo_names_list *l);
+MEMO_MUST int memo_check_list_add(struct memo_names_list *l, const char *name);
+void memo_check_list_sort(struct memo_names_list *l); /* and each name once */
+
 struct memo_checker {
 	struct memo_store *s;
 	struct memo_check *o;
 	struct memo_err *err;
 	int64_t begun_ns; /* wall clock; only for what is called left over */
 	struct memo_marks code; /* objects that registered tasks have as code */
+	struct memo_names_list recent; /* receipts that were not in their part of the store when the check began */
 };
 
 /* A finding: tells it, and with repair calls @fix (NULL: nothing can be done here) and tells what came of that. @action completes
@@ -42,14 +53,6 @@ MEMO_MUST int memo_check_left(struct memo_checker *c, const char *where, const c
 MEMO_MUST int memo_check_going_on(const struct memo_checker *c);
 /* Younger than the check, or no longer there. */
 bool memo_check_young(const struct memo_checker *c, int dirfd, const char *name);
-
-/* The names in a directory, sorted; free with memo_check_names_free(). -ENOENT: there is none. */
-struct memo_names_list {
-	char **name;
-	size_t count;
-};
-MEMO_MUST int memo_check_list(int dirfd, const char *path, struct memo_names_list *out);
-void memo_check_list_free(struct memo_names_list *l);
 
 /* Rows of a table whose key begins with @prefix, one page after the other, each given to @fn outside of the scan; with its value
  * when @values. A negative return ends it. */
@@ -74,10 +77,13 @@ int memo_check_delete_row(struct memo_checker *c, void *arg);
 /* "/tasks/name/version/component" of a record. */
 void memo_check_path(const json_t *record, struct memo_buf *out);
 
+MEMO_MUST int memo_check_recent(struct memo_checker *c); /* check_record.c: fills c->recent */
 MEMO_MUST int memo_check_records(struct memo_checker *c, unsigned part); /* check_record.c */
 MEMO_MUST int memo_check_objects(struct memo_checker *c, unsigned part); /* check_object.c */
 MEMO_MUST int memo_check_code(
 	struct memo_checker *c); /* check_object.c: fills c->code; the objects of registered tasks are there */
-MEMO_MUST int memo_check_tables(struct memo_checker *c); /* check_row.c */
+MEMO_MUST int memo_check_names(
+	struct memo_checker *c); /* check_row.c: names and handles that make no sense; before the records */
+MEMO_MUST int memo_check_tables(struct memo_checker *c); /* check_row.c: the rest, after them */
 
 #endif

@@ -166,7 +166,7 @@ static int check_file(struct memo_checker *c, struct thing *t)
 	int r = memo_object_open(c->s, &t->id, t->kind, &fd);
 	if (r == 0 && fstat(fd, &t->st) < 0)
 		r = memo_errno();
-	if (r == -EBADMSG)
+	if (r == -EBADMSG && fstatat(c->s->objects_fd, t->name, &t->st, AT_SYMLINK_NOFOLLOW) == 0)
 		return damaged(c, t, "is no file");
 	if (r < 0)
 		return unreadable(c, t, r);
@@ -185,7 +185,12 @@ static int check_file(struct memo_checker *c, struct thing *t)
 		if (!memo_id_equal(&is, &t->id))
 			return damaged(c, t, "has other bytes than its name says");
 	}
-	return check_mode(c, t);
+	r = check_mode(c, t);
+	if (r == 0 && t->st.st_nlink > 1 && !memo_check_young(c, c->s->objects_fd, t->name))
+		r = memo_check_left(c, t->where, "has another name, by which it could be written",
+				    "nobody touches it; a finished output that waits to be recorded has one, too",
+				    NULL, NULL);
+	return r;
 }
 
 static int check_tree(struct memo_checker *c, struct thing *t)
@@ -287,6 +292,20 @@ static int look_for(struct memo_checker *c, const struct memo_result *res, struc
 	return 0;
 }
 
+static int is_reference(struct memo_checker *c, void *arg, const struct memo_check_row *row)
+{
+	(void)c;
+	(void)arg;
+	return row->len == 2 * (size_t)MEMO_ID_BYTES ? -EEXIST : 0;
+}
+
+/* -ENOENT: no result refers to it. */
+static int is_used(struct memo_checker *c, const struct memo_id *hash)
+{
+	int r = memo_check_rows(c, MEMO_OBJECTS, hash->byte, sizeof hash->byte, false, is_reference, NULL);
+	return r == -EEXIST ? 0 : r < 0 ? r : -ENOENT;
+}
+
 static int check_main_row(struct memo_checker *c, const struct memo_check_row *row)
 {
 	MEMO_AUTO_JSON json_t *j = NULL;
@@ -309,6 +328,12 @@ static int check_main_row(struct memo_checker *c, const struct memo_check_row *r
 	r = memo_check_has(c, MEMO_OBJECTS, row->key, row->len);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
+	r = is_used(c, &m.hash);
+	if (r == -ENOENT)
+		return memo_check_left(c, t.where, "is gone, and only its row in the table is left",
+				       "remove that row", memo_check_delete_row, &ref);
+	if (r < 0)
+		return r;
 	return memo_check_wrong(c, t.where, "is missing, and results are made of it",
 				"what it is a result of is computed again when it is read", lose_missing, &m);
 }

@@ -17,7 +17,7 @@
 struct pair {
 	struct memo_id id;
 	char hex[MEMO_HEX_SIZE];
-	char where[MEMO_HEX_SIZE + 16]; /* the receipt */
+	char where[MEMO_RECEIPT_PATH + 16]; /* the receipt */
 	json_t *record, *receipt; /* NULL: none that can be read */
 	int record_code, receipt_code; /* of reading them */
 	struct memo_result *res; /* of the record, when it is a success */
@@ -130,15 +130,20 @@ static enum verdict judge(const struct pair *p)
 
 /* ---- repairs; all with both locks of the instance ----------------------------------------------------- */
 
+/* All of them: an older one must not speak in its place. */
 static int receipt_away(struct memo_checker *c, void *arg)
 {
 	const struct pair *p = arg;
-	char name[MEMO_HEX_SIZE + 8];
+	char path[MEMO_RECEIPT_PATH];
 	char leaf[MEMO_HEX_SIZE + 16];
-	(void)snprintf(name, sizeof name, "%.2s/%s", p->hex, p->hex);
 	(void)snprintf(leaf, sizeof leaf, "receipt.%s", p->hex);
-	int r = memo_quarantine_move(c->s, c->s->receipts_fd, name, leaf,
-				     judge(p) == RECEIPT_LEFT ? MEMO_LEFTOVER : MEMO_DAMAGED);
+	enum memo_quarantine why = judge(p) == RECEIPT_LEFT ? MEMO_LEFTOVER : MEMO_DAMAGED;
+	int r;
+	while ((r = memo_receipt_path(c->s, &p->id, path)) == 0) {
+		r = memo_quarantine_move(c->s, c->s->receipts_fd, path, leaf, why);
+		if (r < 0)
+			return r;
+	}
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -221,6 +226,10 @@ static const struct {
 static int report_pair(struct memo_checker *c, struct pair *p, enum verdict v)
 {
 	MEMO_AUTO_BUF struct memo_buf path = { 0 };
+	char file[MEMO_RECEIPT_PATH];
+	if (memo_receipt_path(c->s, &p->id, file) < 0)
+		(void)snprintf(file, sizeof file, "%.2s/%s", p->hex, p->hex);
+	(void)snprintf(p->where, sizeof p->where, "receipts/%s", file);
 	const json_t *told = p->record != NULL ? p->record : p->receipt;
 	if (v == RECEIPT_LEFT)
 		return memo_check_left(c, p->where, "is of a result that was given up", "move it to quarantine",
@@ -360,7 +369,6 @@ static int check_pair(struct memo_checker *c, const struct memo_id *id)
 {
 	struct pair p = { .id = *id };
 	(void)memo_id_hex(id, p.hex);
-	(void)snprintf(p.where, sizeof p.where, "receipts/%.2s/%s", p.hex, p.hex);
 	int r = pair_load(c, &p);
 	if (p.record_code == 0)
 		(void)atomic_fetch_add(&c->o->records, 1);
@@ -431,6 +439,35 @@ static int take_record(struct memo_checker *c, void *arg, const struct memo_chec
 	return r < 0 ? r : check_pair(c, &id);
 }
 
+int memo_check_recent(struct memo_checker *c)
+{
+	int r = 0;
+	for (unsigned i = 0; i < 2 && r == 0; i++) {
+		struct memo_names_list l = { 0 };
+		struct memo_id id;
+		r = memo_check_list(c->s->recent.fd[i], ".", &l);
+		for (size_t k = 0; k < l.count && r == 0; k++) {
+			if (memo_id_parse(l.name[k], &id) == 0)
+				r = memo_check_list_add(&c->recent, l.name[k]);
+		}
+		memo_check_list_free(&l);
+	}
+	memo_check_list_sort(&c->recent);
+	return r;
+}
+
+/* The recent ones that belong to the part. A checkpoint may have moved some meanwhile: each name once. */
+static int add_recent(struct memo_checker *c, const char *dir, struct memo_names_list *l)
+{
+	int r = 0;
+	for (size_t i = 0; i < c->recent.count && r == 0; i++) {
+		if (strncmp(c->recent.name[i], dir, 2) == 0)
+			r = memo_check_list_add(l, c->recent.name[i]);
+	}
+	memo_check_list_sort(l);
+	return r;
+}
+
 int memo_check_records(struct memo_checker *c, unsigned part)
 {
 	char dir[3];
@@ -438,10 +475,11 @@ int memo_check_records(struct memo_checker *c, unsigned part)
 	struct memo_names_list l = { 0 };
 	(void)snprintf(dir, sizeof dir, "%02x", part);
 	int r = memo_check_list(c->s->receipts_fd, dir, &l);
-	if (r < 0 && r != -ENOENT)
-		return r;
+	if (r == 0 || r == -ENOENT)
+		r = add_recent(c, dir, &l);
 	struct merge m = { .receipts = &l, .part = part };
-	r = memo_check_rows(c, MEMO_INSTANCES, &prefix, 1, false, take_record, &m);
+	if (r == 0)
+		r = memo_check_rows(c, MEMO_INSTANCES, &prefix, 1, false, take_record, &m);
 	while (r == 0 && m.at < l.count)
 		r = check_name(c, part, l.name[m.at++]);
 	memo_check_list_free(&l);

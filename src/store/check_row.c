@@ -44,13 +44,16 @@ static int name_leads(struct memo_checker *c, const char *value, size_t len)
 	return memo_check_has(c, MEMO_INSTANCES, id.byte, sizeof id.byte);
 }
 
+/* Looked at twice: rows that make no sense (@*arg -EBADMSG) go before the records are checked, which then get their names back;
+ * rows that lead nowhere (-ENOENT) after it, when the records are back. */
 static int take_name(struct memo_checker *c, void *arg, const struct memo_check_row *row)
 {
-	(void)arg;
-	(void)atomic_fetch_add(&c->o->names, 1);
+	const int *meant = arg;
+	if (*meant == -ENOENT)
+		(void)atomic_fetch_add(&c->o->names, 1);
 	int r = name_leads(c, row->value, row->value_len);
-	if (r != -ENOENT && r != -EBADMSG)
-		return r;
+	if (r != *meant)
+		return r == -ENOENT || r == -EBADMSG ? 0 : r;
 	/* task NUL version NUL component; the component is ended by the key's end */
 	MEMO_AUTO_BUF struct memo_buf key = { 0 };
 	MEMO_AUTO_BUF struct memo_buf now = { 0 };
@@ -199,9 +202,17 @@ static int task_receipt_anew(struct memo_checker *c, void *arg)
 	return t->row == NULL ? 0 : memo_receipt_task_write(c->s, t->name, t->version, t->row, NULL);
 }
 
+static uint64_t mark_of(const struct memo_id *id)
+{
+	uint64_t mark;
+	memcpy(&mark, id->byte, sizeof mark);
+	return mark != 0 ? mark : 1;
+}
+
+/* @arg: gets the marks of the files that rows lead to. */
 static int take_task(struct memo_checker *c, void *arg, const struct memo_check_row *row)
 {
-	(void)arg;
+	struct memo_id file;
 	MEMO_AUTO_JSON json_t *record = NULL;
 	MEMO_AUTO_JSON json_t *receipt = NULL;
 	MEMO_AUTO_BUF struct memo_buf key = { 0 };
@@ -213,7 +224,12 @@ static int take_task(struct memo_checker *c, void *arg, const struct memo_check_
 	const char *version = name + strnlen(name, row->len) + 1;
 	if (version > name + row->len || memo_json_parse(row->value, row->value_len, &record, NULL) < 0)
 		return wrong_row(c, MEMO_TASKS, row, "task ", "has a record that makes no sense");
-	int r = memo_receipt_task_read(c->s, name, version, &receipt);
+	int r = memo_receipt_task_id(name, version, &file);
+	if (r == 0)
+		r = memo_marks_add(arg, mark_of(&file));
+	if (r < 0)
+		return r;
+	r = memo_receipt_task_read(c->s, name, version, &receipt);
 	if (r == 0 && json_equal(receipt, record))
 		return 0;
 	if (r < 0 && r != -ENOENT && r != -EBADMSG)
@@ -251,8 +267,8 @@ static int adopt_task(struct memo_checker *c, void *arg)
 	return memo_manifest_write(c->s->manifest, &b, true, NULL);
 }
 
-/* A file in receipts/tasks that no row has led to. With the registry's lock. */
-static int check_task_file(struct memo_checker *c, const char *file)
+/* A file in receipts/tasks, unless a row has led to it. With the registry's lock. */
+static int check_task_file(struct memo_checker *c, const struct memo_marks *known, const char *file)
 {
 	MEMO_AUTO_JSON json_t *receipt = NULL;
 	MEMO_AUTO_BUF struct memo_buf k = { 0 };
@@ -269,6 +285,8 @@ static int check_task_file(struct memo_checker *c, const char *file)
 		return memo_check_young(c, c->s->task_receipts_fd, file)
 			       ? 0
 			       : memo_check_left(c, where, "is no receipt", "the next open removes it", NULL, NULL);
+	if (memo_marks_have(known, mark_of(&id)))
+		return 0;
 	if (r < 0 || t.name == NULL || t.version == NULL)
 		return memo_check_wrong(c, where, "is damaged", "move it to quarantine", task_receipt_anew, &t);
 	t.receipt = receipt;
@@ -281,30 +299,38 @@ static int check_task_file(struct memo_checker *c, const char *file)
 				"put it back; it is there when the store is opened next", adopt_task, &t);
 }
 
-static int check_task_files(struct memo_checker *c)
+static int check_task_files(struct memo_checker *c, const struct memo_marks *known)
 {
 	struct memo_names_list l = { 0 };
 	int r = memo_check_list(c->s->task_receipts_fd, ".", &l);
 	for (size_t i = 0; i < l.count && r == 0; i++) {
 		memo_mutex_lock(&c->s->registry.change);
-		r = check_task_file(c, l.name[i]);
+		r = check_task_file(c, known, l.name[i]);
 		memo_mutex_unlock(&c->s->registry.change);
 	}
 	memo_check_list_free(&l);
 	return r;
 }
 
+int memo_check_names(struct memo_checker *c)
+{
+	int meant = -EBADMSG;
+	int r = memo_check_rows(c, MEMO_NAMES, NULL, 0, true, take_name, &meant);
+	return r < 0 ? r : memo_check_rows(c, MEMO_HANDLES, NULL, 0, true, take_handle, NULL);
+}
+
 int memo_check_tables(struct memo_checker *c)
 {
+	int meant = -ENOENT;
 	struct last of_history = { 0 };
 	struct last of_runs = { 0 };
-	int r = memo_check_rows(c, MEMO_TASKS, NULL, 0, true, take_task, NULL);
+	struct memo_marks files = { 0 };
+	int r = memo_check_rows(c, MEMO_TASKS, NULL, 0, true, take_task, &files);
 	if (r == 0)
-		r = check_task_files(c);
+		r = check_task_files(c, &files);
+	free(files.slot);
 	if (r == 0)
-		r = memo_check_rows(c, MEMO_NAMES, NULL, 0, true, take_name, NULL);
-	if (r == 0)
-		r = memo_check_rows(c, MEMO_HANDLES, NULL, 0, true, take_handle, NULL);
+		r = memo_check_rows(c, MEMO_NAMES, NULL, 0, true, take_name, &meant);
 	if (r == 0)
 		r = memo_check_rows(c, MEMO_META, ALIAS, sizeof ALIAS, true, take_alias, NULL);
 	if (r == 0)

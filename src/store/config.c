@@ -511,6 +511,8 @@ static int fill(const char *key, const char *v, struct memo_settings *out)
 		r = v[0] == '\0' ? 0 : parse_group(v, &out->runners_gid);
 	} else if (strcmp(key, "max_waiting") == 0) {
 		r = parse_whole(v, &out->max_waiting);
+	} else if (strcmp(key, "max_size") == 0) {
+		r = memo_task_parse_size(v, &out->max_bytes);
 	} else if (strcmp(key, "failure_backoff") == 0) {
 		r = parse_backoff(v, &out->failure_backoff_ms);
 	}

@@ -1,9 +1,14 @@
 /* Digests of input files, remembered by path and stat.
  *
  * A file whose device, inode, size, mtime and ctime are those of the memo is not read again. That is only sound when a change
- * after the hashing must show in the stat: a file that was changed within the grain of the file system's clock before the
- * hashing began could be changed again without a trace, and is not remembered. The clock for this is the coarse one, which
- * the kernel stamps files with; a time in the future is never old enough.
+ * after the hashing must show in the stat ("settled"):
+ * - A file that was changed within the grain of the file system's clock before the hashing began could be changed again
+ *   without a trace (git calls it racily clean). That moment is waited for. The clock is the coarse one, which the kernel
+ *   stamps files with; a time in the future is never old enough.
+ * - A page that is dirty through a mapping can be written again without a fault, and so without a stamp. It is written
+ *   back first, which makes the kernel ask again. A file system in memory never does: there a file that somebody has
+ *   open for writing is not settled.
+ * What is not settled is not remembered.
  * Nothing below the store's own mount is read: that would be a demand in disguise, and a thread waiting for itself.
  *
  * Each file is opened once, with the rights of whoever asks (base/who.h), and what is hashed is what was opened. */
@@ -13,12 +18,20 @@
 #include "base/scope.h"
 #include "base/who.h"
 
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TRIES 3
 #define GRAIN_NS (20 * MEMO_NS_PER_MS)
+#define TICK_NS (10 * MEMO_NS_PER_MS) /* at HZ 100 */
 /* Where neither time has a part below the second, the file system may keep no better ones (FAT: two seconds). */
 #define COARSE_GRAIN_NS (2 * MEMO_NS_PER_S)
 
@@ -48,12 +61,45 @@ static int64_t coarse_now(void)
 	return clock_gettime(CLOCK_REALTIME_COARSE, &ts) < 0 ? 0 : stamp_ns(&ts);
 }
 
+static int64_t grain_of(const struct memo_guard *g)
+{
+	bool coarse = g->mtime_ns % MEMO_NS_PER_S == 0 && g->ctime_ns % MEMO_NS_PER_S == 0;
+	return coarse ? COARSE_GRAIN_NS : GRAIN_NS;
+}
+
 /* Whether a change after @now must show in the stat. */
 static bool settled(const struct memo_guard *g, int64_t now)
 {
 	int64_t last = g->mtime_ns > g->ctime_ns ? g->mtime_ns : g->ctime_ns;
-	bool coarse = g->mtime_ns % MEMO_NS_PER_S == 0 && g->ctime_ns % MEMO_NS_PER_S == 0;
-	return now - last >= (coarse ? COARSE_GRAIN_NS : GRAIN_NS);
+	return now - last >= grain_of(g);
+}
+
+/* Until a change must show, when that is soon. */
+static void wait_settled(const struct memo_guard *g, int64_t now)
+{
+	int64_t last = g->mtime_ns > g->ctime_ns ? g->mtime_ns : g->ctime_ns;
+	int64_t left = last + grain_of(g) - now;
+	/* A fine stamp may lie a tick ahead of the coarse clock; what lies further ahead never settles soon. */
+	if (left <= 0 || left > grain_of(g) + TICK_NS)
+		return;
+	left += TICK_NS; /* the coarse clock stands still for so long */
+	(void)nanosleep(&(struct timespec){ .tv_sec = left / MEMO_NS_PER_S, .tv_nsec = left % MEMO_NS_PER_S },
+			NULL);
+}
+
+/* Whether what is written through a mapping that exists now shows in the stat from now on. */
+static bool mappings_show(int fd)
+{
+	struct statfs fs;
+	/* A lease is granted only when nobody has it open for writing, so that there is no such mapping. */
+	if (fcntl(fd, F_SETSIG, SIGURG) == 0 && fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+		(void)fcntl(fd, F_SETLEASE, F_UNLCK);
+		return true;
+	}
+	if (fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC))
+		return false;
+	(void)fdatasync(fd); /* refused on a read-only file system, where nobody writes */
+	return true;
 }
 
 /* ---- the memo ----------------------------------------------------------------------------------------- */
@@ -113,6 +159,7 @@ static int read_memo(struct memo_store *s, const char *path, struct memo_digest 
 					  .mtime_ns = memo_json_int(j, "mtime", 0),
 					  .ctime_ns = memo_json_int(j, "ctime", 0) };
 	out->size = out->guard.size;
+	out->settled = true; /* what is not settled is not remembered */
 	return memo_id_parse(memo_json_string(j, "sha256", ""), &out->id);
 }
 
@@ -216,6 +263,12 @@ static int hash_file(struct memo_store *s, const char *path, const struct memo_w
 	struct memo_digest d = { .guard = guard_of(&before) };
 	if (recall(s, path, &d.guard, out) == 0)
 		return 0;
+	wait_settled(&d.guard, now);
+	now = coarse_now();
+	bool show = mappings_show(fd);
+	if (fstat(fd, &before) < 0)
+		return memo_fail(err, memo_errno(), "'%s': cannot be examined", path);
+	d.guard = guard_of(&before);
 	r = memo_hash_fd(fd, &d.id, &d.size);
 	if (r == 0 && fstat(fd, &after) < 0)
 		r = memo_errno();
@@ -224,7 +277,8 @@ static int hash_file(struct memo_store *s, const char *path, const struct memo_w
 	struct memo_guard then = guard_of(&after);
 	if (!same_guard(&d.guard, &then) || d.size != then.size)
 		return memo_fail(err, -EAGAIN, "'%s': changes while it is read; try again when it is whole", path);
-	if (settled(&d.guard, now))
+	d.settled = show && settled(&d.guard, now);
+	if (d.settled)
 		remember(s, path, &d);
 	*out = d;
 	return 0;

@@ -1,7 +1,7 @@
 /* What the parts of the store share. Private to this folder; store.h is the door.
  *
- * Locks, outermost first: registry change > registry > record (by identity, then by name) > node ids > manifest handle > caches
- * (results, checked, trees, digests) and settings. A lock of a later kind is never held while taking an earlier one. */
+ * Locks, outermost first: collection > registry change > object (by output hash) > registry > record (by identity, then by name) >
+ * node ids > manifest handle > caches (results, checked, trees, digests), settings, holds and uses. A lock of a later kind is never held while taking an earlier one. */
 #ifndef MEMO_STORE_INTERNAL_H
 #define MEMO_STORE_INTERNAL_H
 
@@ -65,6 +65,26 @@ struct memo_registry {
 	uint64_t mark; /* guarded by mu: of the last walk over needs */
 };
 
+/* Holds by output hash, or uses by identity (hold.c). */
+#define MEMO_HOLD_SHARDS 16
+struct memo_shard {
+	struct memo_mutex mu;
+	struct memo_map map; /* guarded by mu */
+	bool blind; /* guarded by mu: a hold could not be written down, all counts as held */
+};
+
+/* Eviction (collect.h). */
+struct memo_collector {
+	struct memo_mutex run; /* one collection at a time; outside of all others */
+	struct memo_mutex mu;
+	bool loaded; /* guarded by mu */
+	double inflation; /* guarded by mu: L */
+	uint64_t times; /* guarded by mu: how often results were collected */
+	uint64_t results; /* guarded by mu: that were, and below what they took */
+	uint64_t bytes; /* guarded by mu */
+	uint64_t ms; /* guarded by mu */
+};
+
 /* Receipts that the manifest may have in its log alone: receipt.h. */
 #define MEMO_RECENT_UNSURE 64
 struct memo_recent {
@@ -113,6 +133,7 @@ struct memo_store {
 	uint64_t ino_next; /* guarded by ino_mu */
 	_Atomic uint64_t ino_limit; /* changed with ino_mu: ids below it are reserved durably */
 
+	struct memo_mutex object_mu[MEMO_STORE_STRIPES]; /* by output hash: placing and committing, or removing */
 	struct memo_mutex identity_mu[MEMO_STORE_STRIPES]; /* read, change, write of one instance's record */
 	struct memo_mutex name_mu[MEMO_STORE_STRIPES]; /* the same of a name's row */
 
@@ -122,6 +143,9 @@ struct memo_store {
 	struct memo_checked checked;
 	struct memo_trees trees;
 	struct memo_digests digests;
+	struct memo_shard hold[MEMO_HOLD_SHARDS];
+	struct memo_shard use[MEMO_HOLD_SHARDS];
+	struct memo_collector collector;
 	struct memo_breaker breaker;
 	_Atomic uint64_t damaged;
 	_Atomic bool checking; /* memo_store_check() */
@@ -170,6 +194,17 @@ struct memo_mutex *memo_name_lock(struct memo_store *s, const char *task, const 
 /* "2026-01-31T12:00:00.123Z". */
 #define MEMO_TIME_TEXT 32
 void memo_record_time(int64_t wall_ns, char out[MEMO_TIME_TEXT]);
+
+/* The lock of an object, from before a publication looks for it until it is committed, and while it is removed. */
+struct memo_mutex *memo_object_lock(struct memo_store *s, const struct memo_id *hash);
+
+/* ---- hold.c, collect.c ---------------------------------------------------------------------------- */
+
+void memo_holds_init(struct memo_store *s);
+void memo_holds_clear(struct memo_store *s);
+struct memo_shard *memo_hold_shard(struct memo_store *s, const struct memo_id *hash);
+bool memo_held_locked(struct memo_shard *h, const struct memo_id *hash) MEMO_TSA(requires_capability(h->mu));
+bool memo_held(struct memo_store *s, const struct memo_id *hash);
 
 /* ---- alias.c, publish.c --------------------------------------------------------------------------- */
 

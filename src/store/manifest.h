@@ -22,7 +22,8 @@
 #include <stdint.h>
 
 enum memo_table {
-	MEMO_META, /* "ino", "whole", "alias" NUL raw identity, "active" NUL identity, "code" NUL fingerprint, "counters" NUL task, "note" NUL key */
+	MEMO_META, /* "ino", "whole", "alias" NUL raw identity, "active" NUL identity, "code" NUL fingerprint, "counters" NUL task,
+		    * "note" NUL key, "use" NUL identity, "collector" */
 	MEMO_TASKS, /* name NUL version */
 	MEMO_LATEST, /* name */
 	MEMO_INSTANCES, /* identity */

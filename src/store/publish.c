@@ -193,6 +193,7 @@ static int fill_record(json_t *record, const struct memo_publication *p, const s
 		r = memo_record_describe(record, p->instance);
 	if (r == 0)
 		r = memo_alias_record(record, p->instance, b);
+	(void)json_object_del(record, "collected");
 	if (r == 0)
 		r = memo_json_set(record, "result", memo_result_json(res));
 	if (r == 0)
@@ -277,8 +278,12 @@ int memo_store_publish(struct memo_store *s, const struct memo_publication *p, s
 {
 	const struct memo_instance *i = p->instance;
 	int r = atomic_load(&s->late) ? memo_recover_late(s, err) : 0;
-	if (r == 0)
-		r = place(s, p, err);
+	if (r < 0)
+		return memo_fail_prefix(err, r, "instance %s/%s/%s", i->task, i->version, i->name);
+	/* From the look whether the object is there until the record refers to it: it must not be collected between (collect.h). */
+	struct memo_mutex *by_hash = memo_object_lock(s, &p->produced->hash);
+	memo_mutex_lock(by_hash);
+	r = place(s, p, err);
 	if (r == 0) {
 		struct memo_mutex *by_identity = memo_identity_lock(s, &i->identity);
 		struct memo_mutex *by_name = memo_name_lock(s, i->task, i->version, i->name);
@@ -287,7 +292,8 @@ int memo_store_publish(struct memo_store *s, const struct memo_publication *p, s
 		r = commit(s, p, out, err);
 		memo_mutex_unlock(by_name);
 		memo_mutex_unlock(by_identity);
-		memo_receipts_checkpoint(s, false);
 	}
+	memo_mutex_unlock(by_hash);
+	memo_receipts_checkpoint(s, false);
 	return r < 0 ? memo_fail_prefix(err, r, "instance %s/%s/%s", i->task, i->version, i->name) : 0;
 }

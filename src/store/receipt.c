@@ -1,5 +1,6 @@
 /* Receipts: see the header. A name that is not 64 hex digits is the left-over of a temporary file and is removed. */
 #include "receipt.h"
+#include "receipt_text.h"
 
 #include "base/io.h"
 #include "base/json.h"
@@ -11,53 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define HEAD "memofs-receipt 1 "
-#define HEAD_LEN (sizeof HEAD - 1)
-
 static const char *const recent_name[2] = { "recent.0", "recent.1" };
-
-static int encode(const json_t *record, struct memo_buf *out)
-{
-	MEMO_AUTO_BUF struct memo_buf body = { 0 };
-	int r = memo_json_append(record, &body);
-	if (r == 0)
-		r = memo_buf_putc(&body, '\n');
-	struct memo_id sum;
-	if (r == 0)
-		r = memo_hash_bytes(body.data, body.len, &sum);
-	if (r < 0)
-		return r;
-	char hex[MEMO_HEX_SIZE];
-	(void)memo_buf_printf(out, "%s%s\n", HEAD, memo_id_hex(&sum, hex));
-	(void)memo_buf_append(out, body.data, body.len);
-	return memo_buf_error(out);
-}
-
-static int decode(const struct memo_buf *b, json_t **out)
-{
-	const size_t head = HEAD_LEN + MEMO_HEX_LEN + 1;
-	if (b->len < head || memcmp(b->data, HEAD, HEAD_LEN) != 0 || b->data[head - 1] != '\n')
-		return -EBADMSG;
-	char hex[MEMO_HEX_SIZE];
-	memcpy(hex, b->data + HEAD_LEN, MEMO_HEX_LEN);
-	hex[MEMO_HEX_LEN] = '\0';
-	struct memo_id want;
-	struct memo_id sum;
-	if (memo_id_parse(hex, &want) < 0)
-		return -EBADMSG;
-	int r = memo_hash_bytes(b->data + head, b->len - head, &sum);
-	if (r < 0)
-		return r;
-	json_t *j;
-	if (!memo_id_equal(&want, &sum) || memo_json_parse(b->data + head, b->len - head, &j, NULL) < 0)
-		return -EBADMSG;
-	if (!json_is_object(j)) {
-		json_decref(j);
-		return -EBADMSG;
-	}
-	*out = j;
-	return 0;
-}
 
 /* The directory receipts/xx. -ENOENT unless @make; a new one is durable before it is used. */
 static int shard(struct memo_store *s, const char *hex, bool make, int *fd_out)
@@ -85,7 +40,7 @@ int memo_receipt_write(struct memo_store *s, const struct memo_id *identity, con
 	char hex[MEMO_HEX_SIZE];
 	(void)memo_id_hex(identity, hex);
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
-	int r = encode(record, &b);
+	int r = memo_receipt_encode(record, &b);
 	if (r == 0)
 		r = memo_io_replace(s->recent.fd[s->recent.active], hex, b.data, b.len, 0600, true);
 	if (r == 0)
@@ -97,7 +52,7 @@ int memo_receipt_read_file(int fd, const char *name, json_t **out)
 {
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	int r = memo_io_read_file(fd, name, MEMO_RECEIPT_BYTES, &b);
-	return r < 0 ? r : decode(&b, out);
+	return r < 0 ? r : memo_receipt_decode(memo_buf_str(&b), b.len, out);
 }
 
 /* The newest first; a move that goes on meanwhile goes in the order of this search. */
@@ -116,6 +71,21 @@ int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json
 	return r < 0 ? r : memo_receipt_read_file(fd, hex, out);
 }
 
+int memo_receipt_path(struct memo_store *s, const struct memo_id *identity, char out[MEMO_RECEIPT_PATH])
+{
+	char hex[MEMO_HEX_SIZE];
+	(void)memo_id_hex(identity, hex);
+	unsigned active = s->recent.active;
+	const char shard_name[3] = { hex[0], hex[1], '\0' };
+	const char *const dir[] = { recent_name[active], recent_name[!active], shard_name };
+	for (size_t i = 0; i < sizeof dir / sizeof *dir; i++) {
+		(void)snprintf(out, MEMO_RECEIPT_PATH, "%.15s/%s", dir[i], hex);
+		if (faccessat(s->receipts_fd, out, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+	}
+	return -ENOENT;
+}
+
 int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
 {
 	char hex[MEMO_HEX_SIZE];
@@ -132,13 +102,17 @@ int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity)
 	return remove_durably(fd, hex);
 }
 
-static int task_file(const char *name, const char *version, char hex[MEMO_HEX_SIZE])
+int memo_receipt_task_id(const char *name, const char *version, struct memo_id *out)
 {
 	MEMO_AUTO_BUF struct memo_buf k = { 0 };
-	struct memo_id id;
 	int r = memo_key(&k, name, version, NULL);
-	if (r == 0)
-		r = memo_hash_bytes(k.data, k.len, &id);
+	return r < 0 ? r : memo_hash_bytes(k.data, k.len, out);
+}
+
+static int task_file(const char *name, const char *version, char hex[MEMO_HEX_SIZE])
+{
+	struct memo_id id;
+	int r = memo_receipt_task_id(name, version, &id);
 	if (r == 0)
 		(void)memo_id_hex(&id, hex);
 	return r;
@@ -151,7 +125,7 @@ int memo_receipt_task_write(struct memo_store *s, const char *name, const char *
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	int r = task_file(name, version, hex);
 	if (r == 0)
-		r = encode(record, &b);
+		r = memo_receipt_encode(record, &b);
 	if (r == 0)
 		r = memo_io_replace(s->task_receipts_fd, hex, b.data, b.len, 0600, true);
 	return r < 0 ? memo_fail(err, r, "task '%s': its record cannot be written: %s", name, memo_strerror(r)) : 0;

@@ -37,12 +37,17 @@ MEMO_MUST int memo_receipt_write(struct memo_store *s, const struct memo_id *ide
 				 struct memo_err *err);
 /* -ENOENT; -EBADMSG: damaged. */
 MEMO_MUST int memo_receipt_read(struct memo_store *s, const struct memo_id *identity, json_t **out);
+/* Where that one is, below receipts/. -ENOENT. */
+#define MEMO_RECEIPT_PATH (MEMO_HEX_SIZE + 16)
+MEMO_MUST int memo_receipt_path(struct memo_store *s, const struct memo_id *identity, char out[MEMO_RECEIPT_PATH]);
 /* Durable; absence is success. */
 MEMO_MUST int memo_receipt_remove(struct memo_store *s, const struct memo_id *identity);
 
 MEMO_MUST int memo_receipt_task_write(struct memo_store *s, const char *name, const char *version,
 				      const json_t *record, struct memo_err *err);
 MEMO_MUST int memo_receipt_task_remove(struct memo_store *s, const char *name, const char *version);
+/* What its file is called. */
+MEMO_MUST int memo_receipt_task_id(const char *name, const char *version, struct memo_id *out);
 /* As memo_receipt_read(). */
 MEMO_MUST int memo_receipt_task_read(struct memo_store *s, const char *name, const char *version, json_t **out);
 /* The file @name below @dirfd. */

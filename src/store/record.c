@@ -60,6 +60,11 @@ struct memo_mutex *memo_identity_lock(struct memo_store *s, const struct memo_id
 	return &s->identity_mu[identity->byte[0] % MEMO_STORE_STRIPES];
 }
 
+struct memo_mutex *memo_object_lock(struct memo_store *s, const struct memo_id *hash)
+{
+	return &s->object_mu[hash->byte[0] % MEMO_STORE_STRIPES];
+}
+
 void memo_record_time(int64_t wall_ns, char out[MEMO_TIME_TEXT])
 {
 	time_t seconds = (time_t)(wall_ns / MEMO_NS_PER_S);
@@ -220,6 +225,8 @@ static int transition(struct memo_store *s, const struct memo_instance *i, const
 		r = memo_record_describe(record, i);
 	if (r < 0)
 		return fail_step(i, record, t, r, err);
+	if (t->anew)
+		(void)json_object_del(record, "collected");
 	memo_batch_put_json(&b, MEMO_INSTANCES, i->identity.byte, sizeof i->identity.byte, record);
 	uint64_t info;
 	r = memo_record_name(s, i, &b, &info, err);

@@ -341,9 +341,17 @@ static int forget(struct memo_store *s, const struct memo_id *identity, struct m
 	int r = memo_record_load(s, identity, &record, err);
 	if (r < 0)
 		return r;
-	if (memo_record_state(record) == MEMO_SUCCESS)
+	bool served = memo_record_state(record) == MEMO_SUCCESS;
+	bool known = json_is_object(json_object_get(record, "collected"));
+	(void)json_object_del(record, "collected");
+	(void)json_object_del(record, "pinned");
+	if (served)
 		return drop_result(s, record, identity, "it was forgotten", NULL, err);
-	return -ENOENT;
+	if (!known)
+		return -ENOENT;
+	MEMO_AUTO_BATCH struct memo_batch b = { 0 };
+	memo_batch_put_json(&b, MEMO_INSTANCES, identity->byte, sizeof identity->byte, record);
+	return memo_manifest_write(s->manifest, &b, true, err);
 }
 
 int memo_store_forget(struct memo_store *s, const struct memo_id *identity, struct memo_err *err)
@@ -378,14 +386,24 @@ static int lose(struct memo_store *s, const struct memo_result *r, const char *r
 	return drop_result(s, record, &r->identity, reason, gone ? &r->hash : NULL, err);
 }
 
-int memo_store_result_lost(struct memo_store *s, const struct memo_result *r, const char *reason,
-			   struct memo_err *err)
+/* With the object's lock: between the look and the quarantine nobody may put a whole one there. */
+static int lost(struct memo_store *s, const struct memo_result *r, const char *reason, struct memo_err *err)
 {
 	/* Damage is in quarantine after this. What cannot be read is neither gone nor damaged. */
 	bool gone = memo_store_result_present(s, r) == -ENOENT;
 	struct memo_mutex *mu = memo_identity_lock(s, &r->identity);
 	memo_mutex_lock(mu);
 	int e = lose(s, r, reason, gone, err);
+	memo_mutex_unlock(mu);
+	return e;
+}
+
+int memo_store_result_lost(struct memo_store *s, const struct memo_result *r, const char *reason,
+			   struct memo_err *err)
+{
+	struct memo_mutex *mu = memo_object_lock(s, &r->hash);
+	memo_mutex_lock(mu);
+	int e = lost(s, r, reason, err);
 	memo_mutex_unlock(mu);
 	return e;
 }

@@ -361,8 +361,12 @@ static struct memo_store *new_store(void)
 	memo_mutex_init(&s->checked.mu);
 	memo_mutex_init(&s->trees.mu);
 	memo_mutex_init(&s->digests.mu);
+	memo_mutex_init(&s->collector.run);
+	memo_mutex_init(&s->collector.mu);
+	memo_holds_init(s);
 	memo_breaker_init(&s->breaker);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
+		memo_mutex_init(&s->object_mu[i]);
 		memo_mutex_init(&s->identity_mu[i]);
 		memo_mutex_init(&s->name_mu[i]);
 	}
@@ -385,9 +389,13 @@ static void free_store(struct memo_store *s)
 	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
 		memo_scope_fd(&fds[i]);
 	for (size_t i = 0; i < MEMO_STORE_STRIPES; i++) {
+		memo_mutex_clear(&s->object_mu[i]);
 		memo_mutex_clear(&s->identity_mu[i]);
 		memo_mutex_clear(&s->name_mu[i]);
 	}
+	memo_holds_clear(s);
+	memo_mutex_clear(&s->collector.mu);
+	memo_mutex_clear(&s->collector.run);
 	memo_breaker_clear(&s->breaker);
 	memo_mutex_clear(&s->digests.mu);
 	memo_mutex_clear(&s->trees.mu);
@@ -511,6 +519,9 @@ void memo_store_close(struct memo_store *s)
 {
 	if (s == NULL)
 		return;
+	if (memo_store_uses_flush(s) < 0) {
+		/* nobody to tell: they are counts, and may be lost */
+	}
 	memo_receipts_checkpoint(s, true);
 	/* Without the last checkpoint, or with a receipt that no record may have, the next owner compares. */
 	bool clean = memo_receipts_settled(s) && !atomic_load(&s->late);

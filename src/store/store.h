@@ -100,6 +100,7 @@ struct memo_settings {
 	uint32_t gid; /* group of what the mount shows */
 	bool has_runners;
 	uint32_t runners_gid;
+	uint64_t max_bytes; /* of results that are kept; 0: no limit */
 };
 MEMO_MUST int memo_store_settings(struct memo_store *s, struct memo_settings *out, struct memo_err *err);
 
@@ -168,6 +169,7 @@ struct memo_result {
 	uint64_t ino; /* its node id */
 	uint64_t inner; /* of a tree: first of 3 * entries ids: view v (0 tasks, 1 cached, 2 objects), entry i:
 			 * inner + v * entries + i */
+	bool collected; /* its bytes are gone: only the hash is of use (memo_store_lookup_known()) */
 	int refs; /* atomic */
 };
 struct memo_result *memo_result_ref(struct memo_result *r);
@@ -176,6 +178,10 @@ void memo_result_unref(struct memo_result *r);
 /* The SUCCESS result of an identity. -ENOENT: none (any other state). One or two point reads. */
 MEMO_MUST int memo_store_lookup(struct memo_store *s, const struct memo_id *identity, struct memo_result **out,
 				struct memo_err *err);
+/* The same where nothing but the output hash is needed: also of a result that was collected (->collected), which still says what
+ * is made from it. -ENOENT: neither. */
+MEMO_MUST int memo_store_lookup_known(struct memo_store *s, const struct memo_id *identity,
+				      struct memo_result **out, struct memo_err *err);
 /* The last result with that output hash, for /objects. -ENOENT. */
 MEMO_MUST int memo_store_by_hash(struct memo_store *s, const struct memo_id *hash, struct memo_result **out,
 				 struct memo_err *err);
@@ -326,6 +332,7 @@ struct memo_transition {
 	const char *job; /* job id or NULL */
 	int exit_code; /* -1: none */
 	json_t *origin; /* borrowed: becomes the record's "origin" (FAILED, CANCELLED); may be NULL */
+	bool anew; /* to PENDING, because somebody doubts what is known: what is kept of a collected result goes, too */
 };
 
 /* The one function that writes a state (publication calls it too): checks that the transition is legal (-EPROTO), appends
@@ -457,10 +464,12 @@ struct memo_digest {
 	struct memo_id id; /* content of a file, or tree of a directory */
 	struct memo_guard guard; /* the file's stat when it was hashed */
 	uint64_t size;
+	bool settled; /* a later change of the file must show in its stat; else only a copy is sure to be what was hashed */
 };
 /* Hashes a file, or a directory as a tree, through the memo of stats: a file whose device, inode, size, mtime and ctime
  * are known is not read. A digest is remembered only if the file's stat is the same before and after hashing and
- * its last change is older than the clock grain. Blocks on the disk.
+ * its last change is older than the clock grain, which is waited for where it is not (20 ms; 2 s on a file system that
+ * keeps seconds only). Blocks on the disk.
  * Opened each time with the rights of @who (base/who.h; NULL: of this process), of a directory every file in it.
  * -EAGAIN: it changed while it was hashed (three times); -ENOENT, -EACCES, -EISDIR, -ENOTDIR: named in @err, and as @who would
  * be told; -ELOOP: the path leads into this store's own mount; -EACCES also for files of /proc, /sys and /dev. */
@@ -472,6 +481,44 @@ MEMO_MUST int memo_store_digest_known(struct memo_store *s, const char *path, bo
 /* Only whether @who may open it. */
 MEMO_MUST int memo_store_may_read(struct memo_store *s, const char *path, bool directory,
 				  const struct memo_who *who, struct memo_err *err);
+
+/* ---- retention (collect.h says by which rule, and why nothing is lost by it) ------------------ */
+
+/* While it is held, an object is not collected, whoever refers to it: an open file, the input of a task. @hash: the output hash
+ * (or the name of a code object). Counted; ends with the process. Hold first, then look whether it is there. */
+void memo_store_hold(struct memo_store *s, const struct memo_id *hash);
+void memo_store_release(struct memo_store *s, const struct memo_id *hash);
+/* One use of a result, for the rule. Written by the next flush, and by the close; a crash may lose it. */
+void memo_store_used(struct memo_store *s, const struct memo_id *identity);
+MEMO_MUST int memo_store_uses_flush(struct memo_store *s);
+
+/* A pinned result is not collected. Forgetting unpins; an execution anew does not. -ENOENT: there is no result to pin. Durable. */
+MEMO_MUST int memo_store_pin(struct memo_store *s, const struct memo_id *identity, bool pinned,
+			     struct memo_err *err);
+
+struct memo_gc {
+	bool limited; /* else only garbage goes */
+	uint64_t limit; /* above so many bytes of results ... */
+	uint64_t target; /* ... they go until at most so many are left */
+	bool dry; /* says what would go */
+	const _Atomic bool *stop; /* looked at between two objects; may be NULL */
+	int (*each)(void *arg, json_t *row); /* what goes; may be NULL. With locks held: must not call the store */
+	void *arg;
+};
+/* Removes garbage, and evicts results. One at a time, whoever calls. Blocks on the disk, executes nothing. A row is
+ *	{"kind":"result","path","task","version","name","identity","hash","size","bytes" (that become free with it: 0 but for the last
+ *	 of those that share an object),"seconds" (it took to compute),"uses","last_use"} or
+ *	{"kind":"object"|"receipt"|"log","name","bytes"}: garbage
+ * and the summary {"dry","limit" (null: none),"before","after" (bytes of results),"results","bytes","seconds","garbage",
+ * "garbage_bytes","pinned","held" (objects that would have gone and stay)}. */
+MEMO_MUST int memo_store_gc(struct memo_store *s, const struct memo_gc *gc, json_t **summary_out,
+			    struct memo_err *err);
+/* Since the store was made: {"times","results","bytes","seconds"}. New reference. */
+MEMO_MUST int memo_store_collected(struct memo_store *s, json_t **out, struct memo_err *err);
+/* Bytes of results, each object counted once. One pass over the references. */
+MEMO_MUST int memo_store_bytes(struct memo_store *s, uint64_t *out, struct memo_err *err);
+/* No other result shares the bytes of @r. */
+bool memo_store_sole(struct memo_store *s, const struct memo_result *r);
 
 /* ---- attempts and logs ----------------------------------------------------------------------- */
 

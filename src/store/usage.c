@@ -43,6 +43,7 @@ struct usage {
 	json_t *tasks;
 	unsigned char hash[MEMO_ID_BYTES];
 	bool any; /* @hash holds */
+	uint64_t bytes;
 };
 
 static json_t *task_row(json_t *tasks, const char *task, size_t len)
@@ -97,6 +98,31 @@ int memo_store_usage(struct memo_store *s, json_t **out, struct memo_err *err)
 	}
 	*out = u.tasks;
 	return 0;
+}
+
+static int take_bytes(void *arg, const void *key, size_t len, const void *value, size_t value_len)
+{
+	struct usage *u = arg;
+	if (len != KEY_BYTES || value_len < SIZE_BYTES)
+		return 0;
+	const unsigned char *bytes = value;
+	uint64_t size = 0;
+	for (int i = 0; i < SIZE_BYTES; i++)
+		size = size << 8 | bytes[i];
+	if (!u->any || memcmp(u->hash, key, sizeof u->hash) != 0)
+		u->bytes += size;
+	memcpy(u->hash, key, sizeof u->hash);
+	u->any = true;
+	return 0;
+}
+
+int memo_store_bytes(struct memo_store *s, uint64_t *out, struct memo_err *err)
+{
+	struct usage u = { 0 };
+	int r = memo_manifest_scan(s->manifest, MEMO_OBJECTS, NULL, 0, NULL, 0, take_bytes, &u, err);
+	if (r == 0)
+		*out = u.bytes;
+	return r;
 }
 
 struct next {

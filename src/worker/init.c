@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ void memo_init_report(const struct memo_start *s, enum memo_report_kind kind, en
 
 #define OOM_TASK "800" /* of 1000: before the daemon, and before what else runs here */
 #define WATCH_NICE (-20)
+#define NUMBERS_PART 4 /* times the bound: numbers are not used again at once */
 #define PROCESSES_SLACK 64 /* above the bound, so that the watch sees it crossed */
 
 /* Each signal as a new program expects it: an ignored one would stay ignored through exec. */
@@ -89,7 +91,7 @@ static rlim_t threads_of(uid_t uid)
 	return count;
 }
 
-/* Of the kernel's own limits; not for root, whom it does not count. */
+/* The kernel's limit by user; not for root, whom it does not count. */
 static void limit_processes(const struct memo_start *s)
 {
 	struct rlimit l;
@@ -189,15 +191,6 @@ static bool reap(pid_t task, int *status_out)
 	}
 }
 
-/* Everything else in the namespace; reaped here, so that its use of the machine is counted. */
-static void end_rest(void)
-{
-	if (kill(-1, SIGKILL) < 0)
-		return;
-	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
-		continue;
-}
-
 /* Waits for a signal until the watch is due. */
 static int wait_signal(const sigset_t *set, const struct memo_watch *watch, siginfo_t *info)
 {
@@ -208,10 +201,11 @@ static int wait_signal(const sigset_t *set, const struct memo_watch *watch, sigi
 	return sigtimedwait(set, info, &t);
 }
 
+/* The wait status of the task. When init ends the kernel ends and reaps all that is left in the namespace, at once and without
+ * looking for it: so "SIGKILL to all" is to go. */
 static int serve(const struct memo_start *s, pid_t task, const sigset_t *set)
 {
 	int status = 0;
-	bool beyond = false;
 	struct memo_watch watch;
 	memo_watch_begin(&watch, 1, s->w->job.memory_limit_bytes);
 	while (!reap(task, &status)) {
@@ -219,20 +213,34 @@ static int serve(const struct memo_start *s, pid_t task, const sigset_t *set)
 		int sig = wait_signal(set, &watch, &info);
 		enum memo_bound bound = memo_watch_look(&watch);
 		if (bound != MEMO_BOUND_NONE) {
-			if (!beyond)
-				memo_init_report(s, MEMO_REPORT_BOUND, MEMO_START_EXEC, (int)bound);
-			beyond = true;
-			(void)kill(-1, SIGKILL);
+			memo_init_report(s, MEMO_REPORT_BOUND, MEMO_START_EXEC, (int)bound);
+			return SIGKILL;
 		}
 		if (sig == SIGCHLD || sig < 0 || info.si_pid != 0)
 			continue; /* a sender whom we can see is in the namespace: not the worker */
 		if (sig == MEMO_INIT_SOFT)
 			memo_descend_terminate(task);
 		else if (sig == MEMO_INIT_HARD)
-			(void)kill(-1, SIGKILL);
+			return SIGKILL;
 	}
 	memo_watch_end(&watch);
 	return status;
+}
+
+/* A bound of the kernel on the numbers of this namespace's processes, which holds for root too. Before version 6.14 the file is
+ * the whole machine's: hands off. */
+static void limit_numbers(void)
+{
+	struct utsname u;
+	int major, minor;
+	char text[32];
+	if (uname(&u) < 0 || sscanf(u.release, "%d.%d", &major, &minor) != 2 || major < 6 ||
+	    (major == 6 && minor < 14))
+		return;
+	MEMO_AUTO_FD int fd = open("/proc/sys/kernel/pid_max", O_WRONLY | O_CLOEXEC);
+	int n = snprintf(text, sizeof text, "%u", NUMBERS_PART * memo_watch_processes());
+	if (fd < 0 || write(fd, text, (size_t)n) != n)
+		errno = 0; /* the watch is left */
 }
 
 /* The watch must be heard in a crowd of processes; what init starts does not inherit that. */
@@ -276,6 +284,7 @@ _Noreturn void memo_init_main(struct memo_start *s)
 		_exit(1);
 	}
 	memo_init_open_oom(s); /* not before: a file open for writing keeps its mount from becoming read-only */
+	limit_numbers();
 	come_first(s);
 	pid_t task = memo_init_fork(s);
 	if (task == 0)
@@ -285,7 +294,8 @@ _Noreturn void memo_init_main(struct memo_start *s)
 		_exit(1);
 	}
 	int status = serve(s, task, &set);
-	end_rest();
+	if (memo_view_covers_output(s->w))
+		memo_init_report(s, MEMO_REPORT_COVERED, MEMO_START_EXEC, 0);
 	memo_init_report(s, MEMO_REPORT_STATUS, MEMO_START_EXEC, status);
 	_exit(0);
 }

@@ -182,8 +182,11 @@ static void attempt(struct memo_worker *w)
 		r = memo_worker_prepare(w);
 	if (r == 0)
 		r = memo_worker_run(w);
-	if (r == 0)
-		r = memo_worker_recheck(w);
+	/* Also of a task that failed: perhaps because its input changed, and then it is tried again with the new one. */
+	if (r == 0 || w->exit.status == MEMO_EXIT_FAILED) {
+		int still = memo_worker_recheck(w);
+		r = still < 0 ? still : r;
+	}
 	if (r == 0)
 		r = memo_worker_capture(w);
 	if (r < 0)

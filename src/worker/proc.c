@@ -76,6 +76,27 @@ static int by_pid(const void *a, const void *b)
 	return x->pid < y->pid ? -1 : x->pid > y->pid;
 }
 
+/* 0: the entry is no process. */
+static pid_t process_of(const struct dirent *e)
+{
+	char *end;
+	long pid = isdigit((unsigned char)e->d_name[0]) ? strtol(e->d_name, &end, 10) : 0;
+	return pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+}
+
+int memo_proc_count(size_t most, size_t *count_out)
+{
+	size_t count = 0;
+	MEMO_AUTO_DIR DIR *d = opendir("/proc");
+	if (d == NULL)
+		return memo_errno();
+	const struct dirent *e;
+	while (count < most && (e = readdir(d)) != NULL)
+		count += process_of(e) != 0;
+	*count_out = count;
+	return 0;
+}
+
 int memo_proc_read_all(struct memo_processes *t, size_t most)
 {
 	t->count = 0;
@@ -84,11 +105,10 @@ int memo_proc_read_all(struct memo_processes *t, size_t most)
 		return memo_errno();
 	const struct dirent *e;
 	while (t->count < most && (e = readdir(d)) != NULL) {
-		char *end;
-		long pid = isdigit((unsigned char)e->d_name[0]) ? strtol(e->d_name, &end, 10) : 0;
-		if (pid <= 0 || pid > INT_MAX)
+		pid_t pid = process_of(e);
+		if (pid == 0)
 			continue;
-		int r = add(t, (pid_t)pid);
+		int r = add(t, pid);
 		if (r < 0)
 			return r;
 	}
@@ -118,6 +138,18 @@ void memo_proc_mark(struct memo_processes *t, pid_t root)
 {
 	for (size_t i = 0; i < t->count; i++)
 		t->at[i].ours = t->at[i].pid != root && hangs_below(t, &t->at[i], root);
+}
+
+long memo_proc_newest(void)
+{
+	char text[STAT_BYTES];
+	MEMO_AUTO_FD int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (n <= 0)
+		return n < 0 ? memo_errno() : -EIO;
+	text[n] = '\0';
+	const char *last = strrchr(text, ' ');
+	return last == NULL ? -EINVAL : strtol(last, NULL, 10);
 }
 
 uid_t memo_proc_owner(pid_t pid)

@@ -28,9 +28,14 @@ struct memo_processes {
 MEMO_MUST int memo_proc_read(pid_t pid, struct memo_process *out);
 /* All that /proc shows, but at most @most processes. */
 MEMO_MUST int memo_proc_read_all(struct memo_processes *t, size_t most);
+/* How many processes /proc shows, at most @most: much cheaper than to read them. */
+MEMO_MUST int memo_proc_count(size_t most, size_t *count_out);
 /* Marks what hangs below @root, itself left out. */
 void memo_proc_mark(struct memo_processes *t, pid_t root);
 void memo_proc_clear(struct memo_processes *t);
+
+/* The number of the process that was made last in this namespace; -errno. */
+MEMO_MUST long memo_proc_newest(void);
 
 /* Whose it is; (uid_t)-1: it is gone. */
 uid_t memo_proc_owner(pid_t pid);

@@ -21,7 +21,7 @@ static uint64_t kept_mask(void)
 
 int memo_rights_drop(void)
 {
-	const uint64_t keep = kept_mask();
+	const uint64_t keep = geteuid() == 0 ? kept_mask() : 0;
 	const struct rlimit none = { 0, 0 };
 	/* A core file would be part of an output directory; it is no reason to refuse the task. */
 	if (setrlimit(RLIMIT_CORE, &none) < 0)

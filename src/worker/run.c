@@ -20,9 +20,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GRACE_NS (2 * MEMO_NS_PER_S) /* between SIGTERM and SIGKILL */
+#define GRACE_NS (1 * MEMO_NS_PER_S) /* between SIGTERM and SIGKILL */
 #define INIT_NS (1 * MEMO_NS_PER_S) /* for init to end the rest before it is killed itself */
 #define GIVE_UP_NS (10 * MEMO_NS_PER_S) /* for the kernel to end what was killed */
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
 #define SWEEP_NS (20 * MEMO_NS_PER_MS) /* between two rounds of killing without a namespace */
 
 enum stage { STAGE_RUNNING, STAGE_SOFT, STAGE_HARD, STAGE_LAST };
@@ -184,7 +186,7 @@ static int sweep(struct run *r)
 
 /* What the children reported; each kind comes at most once. */
 struct reports {
-	bool refused, failed, ended, begun;
+	bool covered, refused, failed, ended, begun;
 	struct memo_report failure;
 	int refusal, status;
 	enum memo_bound bound;
@@ -205,6 +207,8 @@ static void read_reports(const struct run *r, struct reports *out)
 		} else if (m.kind == MEMO_REPORT_LEVEL) {
 			out->begun = true;
 			out->level = m.level;
+		} else if (m.kind == MEMO_REPORT_COVERED) {
+			out->covered = true;
 		} else if (m.kind == MEMO_REPORT_BOUND) {
 			out->bound = (enum memo_bound)m.value;
 		} else {
@@ -252,20 +256,23 @@ static int explain_start(struct memo_worker *w, const struct memo_report *m)
 
 static int explain_bound(struct memo_worker *w, enum memo_bound bound)
 {
-	double gib = (double)w->job.memory_limit_bytes / (1 << 30);
+	uint64_t bytes = w->job.memory_limit_bytes;
+	bool small = bytes < GIB;
+	double size = (double)bytes / (small ? MIB : GIB);
+	const char *unit = small ? "MiB" : "GiB";
 	if (bound == MEMO_BOUND_PROCESSES)
 		return memo_worker_fail(w, -EIO, MEMO_EXIT_FAILED,
 					"the task had more than %u processes and threads at a time, and was ended",
 					memo_watch_processes());
 	if (w->job.memory_bytes > 0)
 		return memo_worker_fail(w, -EIO, MEMO_EXIT_FAILED,
-					"the task used more than its memory, %.3g GiB: raise requirements.memory",
-					gib);
+					"the task used more than its memory, %.4g %s: raise requirements.memory",
+					size, unit);
 	return memo_worker_fail(
 		w, -EIO, MEMO_EXIT_FAILED,
-		"the task used more than %.3g GiB of memory, which is all that tasks may use here: raise "
+		"the task used more than %.4g %s of memory, which is all that tasks may use here: raise "
 		"'memofs config memory', or declare requirements.memory",
-		gib);
+		size, unit);
 }
 
 /* A status that is not 0. What the sandbox refuses looks to a program like any other error; it must not look so to people. */
@@ -293,12 +300,12 @@ static int judge(struct run *r, int status, const struct reports *rep)
 					memo_worker_orphaned(r->w)
 						? "the owner of the task ended, and the task with it"
 						: "the task was cancelled");
+	if (bound != MEMO_BOUND_NONE)
+		return explain_bound(r->w, bound);
 	if (r->timed_out)
 		return memo_worker_fail(r->w, -ETIMEDOUT, MEMO_EXIT_TIMEOUT,
 					"the task took longer than its limit of %.3g s (requirements.time)",
 					(double)r->w->job.time_ms / 1000);
-	if (bound != MEMO_BOUND_NONE)
-		return explain_bound(r->w, bound);
 	if (x->signal != 0)
 		return memo_worker_fail(r->w, -EIO, MEMO_EXIT_FAILED, "the task was ended by signal %d (%s)",
 					x->signal,
@@ -373,12 +380,23 @@ static int live(struct run *r, enum memo_hold hold, struct reports *out)
 	return err == 0 && out->refused ? 1 : err;
 }
 
+static int explain_covered(struct memo_worker *w)
+{
+	return memo_worker_fail(
+		w, -EXDEV, MEMO_EXIT_OUTPUT,
+		"the task mounted another file system over its output '%s', and what it wrote there went "
+		"with it; write into the work directory itself",
+		w->job.output_path);
+}
+
 static int finish(struct run *r, const struct reports *rep)
 {
 	if (rep->failed && !r->cancelled)
 		return explain_start(r->w, &rep->failure);
-	if (!has_init(r) || rep->ended)
-		return judge(r, has_init(r) ? rep->status : r->status, rep);
+	if (!has_init(r) || rep->ended) {
+		int err = judge(r, has_init(r) ? rep->status : r->status, rep);
+		return err == 0 && rep->covered ? explain_covered(r->w) : err;
+	}
 	/* Init was killed before it could report, by us or by a stranger. */
 	return judge(r, SIGKILL, rep);
 }

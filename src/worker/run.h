@@ -18,13 +18,14 @@
 
 /* What the worker asks of init; signals of others are told apart by their sender. */
 #define MEMO_INIT_SOFT SIGUSR1 /* SIGTERM to the task's process group */
-#define MEMO_INIT_HARD SIGUSR2 /* SIGKILL to all */
+#define MEMO_INIT_HARD SIGUSR2 /* to end, and all with it */
 
 enum memo_report_kind {
 	MEMO_REPORT_REFUSED, /* init: namespaces or mounts are not allowed here; @value: errno */
 	MEMO_REPORT_START, /* task: not started; @step says where, @value: errno */
 	MEMO_REPORT_STATUS, /* init: the task ended; @value: its wait status */
 	MEMO_REPORT_LEVEL, /* task: about to begin; @level: what was reached */
+	MEMO_REPORT_COVERED, /* init: the task's output lies on a mount of its own */
 	MEMO_REPORT_BOUND, /* init: ended by the watch; @value: enum memo_bound */
 };
 

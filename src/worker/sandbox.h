@@ -54,6 +54,8 @@ MEMO_MUST int memo_view_map(uid_t uid, gid_t gid);
 /* The namespace's own view: mounts made here stay here, those of the machine still come and go, and /proc shows the
  * namespace's processes. */
 MEMO_MUST int memo_view_hold(void);
+/* Init, after the task: whether it mounted something over its output, which then lies where nobody else sees it. */
+bool memo_view_covers_output(const struct memo_worker *w);
 /* Makes the view read-only but for what the task may write, gives it a /dev/shm of its own, takes the sockets in /run and the
  * store's control socket away, and cuts the network off. An error only where the view is left unusable. */
 MEMO_MUST int memo_view_close(const struct memo_worker *w, struct memo_level *level);

@@ -51,6 +51,52 @@ int memo_view_hold(void)
 	return 0;
 }
 
+/* The octal escapes of mountinfo, in place. */
+static void unescape(char *s)
+{
+	char *to = s;
+	for (; *s != '\0'; s++, to++) {
+		bool octal = s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+			     s[3] >= '0' && s[3] <= '7';
+		*to = octal ? (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0')) : *s;
+		s += octal ? 3 : 0;
+	}
+	*to = '\0';
+}
+
+/* True when one of the two paths is the other, or lies below it. */
+static bool on_one_way(const char *a, const char *b)
+{
+	size_t n = 0;
+	while (a[n] != '\0' && a[n] == b[n])
+		n++;
+	return (a[n] == '\0' && (b[n] == '\0' || b[n] == '/')) || (b[n] == '\0' && a[n] == '/');
+}
+
+bool memo_view_covers_output(const struct memo_worker *w)
+{
+	size_t len = strlen(w->work_path);
+	bool covers = false;
+	char *line = NULL;
+	size_t cap = 0;
+	FILE *f = w->job.output_path == NULL ? NULL : fopen("/proc/self/mountinfo", "re");
+	while (f != NULL && !covers && getline(&line, &cap, f) > 0) {
+		char *point = line, *end;
+		for (int i = 0; i < 4 && point != NULL; i++)
+			point = (point = strchr(point, ' ')) != NULL ? point + 1 : NULL;
+		if (point == NULL || (end = strchr(point, ' ')) == NULL)
+			continue;
+		*end = '\0';
+		unescape(point);
+		covers = strncmp(point, w->work_path, len) == 0 && point[len] == '/' &&
+			 on_one_way(point + len + 1, w->job.output_path);
+	}
+	free(line);
+	if (f != NULL)
+		(void)fclose(f);
+	return covers;
+}
+
 /* ---- read-only ---- */
 
 struct open_place {

@@ -1,8 +1,8 @@
 /* Worker: the program beside one task. It lives as long as the attempt and does its steps in this order:
  *
- *	prepare   work/, the inputs in it, the environment, the program to run        setup.c
+ *	prepare   work/, the inputs in it, the environment, the program to run        setup.c, input.c
  *	run       start the task, hold its process tree, wait, end what is left       run.c, init.c, descend.c
- *	recheck   the inputs that were not copied: are they still what was hashed?    setup.c
+ *	recheck   the inputs that were not copied: are they still what was hashed?    input.c
  *	capture   the output: freeze, hash, describe                                  capture.c
  *	write     exit.json, the last act                                             main.c
  *
@@ -39,7 +39,13 @@ int memo_worker_error(struct memo_worker *w, int code, enum memo_exit_status sta
 /* True when there is an owner to live for and it is gone. */
 bool memo_worker_orphaned(const struct memo_worker *w);
 
+/* Copies directory @from to @to in @work, links followed; *@id_out: the hash of the copy (copy_dir.c). -EAGAIN: it changed. */
+MEMO_MUST int memo_worker_copy_dir(int from, int work, const char *to, struct memo_id *id_out);
+
 MEMO_MUST int memo_worker_prepare(struct memo_worker *w);
+/* Of prepare: the inputs and the folder of the output. */
+MEMO_MUST int memo_worker_place(struct memo_worker *w);
+/* After the run, whether the task did well or not: MEMO_EXIT_CHANGED when it read what was not hashed. */
 MEMO_MUST int memo_worker_recheck(struct memo_worker *w);
 MEMO_MUST int memo_worker_run(struct memo_worker *w);
 MEMO_MUST int memo_worker_capture(struct memo_worker *w);

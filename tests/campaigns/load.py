@@ -58,8 +58,11 @@ class Load:
         c.hit("strikes")
         c.hit("strikes in flight", flying > 0)
         c.hit("reads in flight", flying)
-        self.usual = min(self.usual * 1.02, 1) if flying else 0.9 * self.usual + 0.1 * took
         good = [a.result() for a in asked]
+        if not any(good):
+            self.usual = min(self.usual * 1.5, 2)  # a slow machine
+        else:
+            self.usual = min(self.usual * 1.02, 2) if flying else 0.9 * self.usual + 0.1 * took
         c.hit("acknowledged before a strike", sum(good))
         self.open = [n for n in self.open if n not in {m for m, ok in zip(names, good) if ok}]
 

@@ -1,16 +1,17 @@
-"""Steers tests/tools/fault.c: faults and kills at chosen system calls of the daemon and its workers, and the log of what
-they synced. The layout of the shared file is that of `struct control` there."""
+"""Steers tests/tools/fault.c: faults and kills at chosen system calls of the daemon and its workers, the log of what they
+synced, and their wall clock. The layout of the shared file is that of `struct control` there."""
 import errno
 import mmap
 import os
 import struct
+import time
 
 CALLS = ("none open read pread write pwrite fsync fdatasync rename link unlink mkdir stat ftruncate fallocate chmod readdir "
          "mmap flock statvfs spawn thread pipe close reply").split()
 KILL = 1000
 DAEMON, WORKER = 1, 2
 FOREVER = 0xFFFFFFFF
-FIELDS = ("magic", "call", "error", "first", "times", "who", "seen", "fired", "counting")
+FIELDS = ("magic", "call", "error", "first", "times", "who", "seen", "fired", "counting", "visit")
 
 
 class Shim:
@@ -23,7 +24,7 @@ class Shim:
         self.path = os.path.join(place.dir, "fault")
         self.log = os.path.join(place.dir, "synced") if log else None
         with open(self.path, "wb") as f:
-            f.write(struct.pack("<I", 0x6D666C74) + bytes(160) + os.fsencode(place.store).ljust(1024, b"\0"))
+            f.write(struct.pack("<I", 0x6D666C74) + bytes(172) + os.fsencode(place.store).ljust(1024, b"\0"))
         with open(self.path, "r+b") as f:
             self.map = mmap.mmap(f.fileno(), 0)
         # The worker's environment is clean, so that it gets the shim by way of a script.
@@ -60,16 +61,31 @@ class Shim:
         self._set("call", 0)
         return self.get("fired")
 
+    def shift(self, seconds):
+        """The wall clock of the processes jumps to so much ahead of the true one."""
+        struct.pack_into("<q", self.map, 168, seconds)
+
+    def visit_begin(self):
+        """The daemon opens and closes every file of its database, at its next call."""
+        self._set("visit", DAEMON)
+
+    def visited(self):
+        """True when it has done so; waits a while for it."""
+        end = time.monotonic() + 5
+        while self.get("visit") != 0 and time.monotonic() < end:
+            time.sleep(0.005)
+        return self.get("visit") == 0
+
     def count(self, who=DAEMON | WORKER):
         """Counts all calls from now on."""
         self._set("who", who)
-        struct.pack_into("<32I", self.map, 36, *([0] * 32))
+        struct.pack_into("<32I", self.map, 40, *([0] * 32))
         self._set("counting", 1)
 
     def counted(self):
         """Call -> how many, of those that were made."""
         self._set("counting", 0)
-        return {name: n for name, n in zip(CALLS, struct.unpack_from("<32I", self.map, 36)) if n > 0}
+        return {name: n for name, n in zip(CALLS, struct.unpack_from("<32I", self.map, 40)) if n > 0}
 
 
 def error_name(error):

@@ -3,8 +3,9 @@ itself.
 
 ext4 and XFS keep more than they promise: one fsync flushes a log that holds the changes of others, too, so that a
 missing fsync of a directory is never seen there. Here every fsync of the daemon and its workers is written down; after the
-kill a name is taken away unless its directory was synced with it, and a file is cut to the length with which it was synced,
-RocksDB's own files like all others. Whatever was acknowledged has to survive that. Needs no root."""
+kill a name is taken away unless its directory was synced with it (it goes back to where it was renamed from, if that was
+synced: a rename is whole or not at all), and a file is cut to the length with which it was synced, RocksDB's own files
+like all others. Whatever was acknowledged has to survive that. Needs no root."""
 import os
 import shutil
 
@@ -37,18 +38,38 @@ class Durable:
     def _follow(self):
         with open(self.log, "rb") as f:
             lines = f.read().split(b"\n")
-        for line in lines[:-1]:  # a line without its end was not acknowledged to anybody
-            kind, _, ino, rest = line.split(b" ", 3)
+        self.renamed = {}
+        # A line without its end was not acknowledged to anybody.
+        for line in sorted(lines[:-1], key=lambda line: int(line.split(b" ", 2)[1])):
+            kind, _, rest = line.split(b" ", 2)
+            if kind == b"R":
+                old, new = os.fsdecode(rest).split("\t")
+                self.renamed[new] = old
+                continue
+            ino, _, rest = rest.partition(b" ")
             if kind == b"F":
                 self.sizes[int(ino)] = int(rest)
             else:
                 self.names[int(ino)] = set(os.fsdecode(rest).split("/"))
         self.c.hit("syncs", len(lines) - 1)
 
+    def _go_back(self, path):
+        """True when the name is where it was before an unsynced rename."""
+        old = self.renamed.get(path)
+        if old is None or os.path.lexists(old) or not os.path.isdir(os.path.dirname(old)):
+            return False
+        if os.path.basename(old) not in self.names.get(os.stat(os.path.dirname(old)).st_ino, ()):
+            return False
+        os.rename(path, old)
+        self.c.hit("renames taken back")
+        return True
+
     def _cut_directory(self, path):
         kept = self.names.get(os.stat(path).st_ino, set())
         for e in list(os.scandir(path)):
             if e.name not in kept:
+                if self._go_back(e.path):
+                    continue
                 self.c.hit("names taken away")
                 if e.is_dir(follow_symlinks=False):
                     shutil.rmtree(e.path, ignore_errors=True)
@@ -68,6 +89,7 @@ class Durable:
     def cut(self):
         self._follow()
         self._cut_directory(self.store)
+        self._cut_directory(self.store)  # what went back to a directory that had been looked at
         self.take_all()
 
 

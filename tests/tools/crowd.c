@@ -1,9 +1,11 @@
 /* Crowd: many processes read one path at the same moment.
  *
- *	crowd COUNT PATH
+ *	crowd COUNT PATH [UID...]
  *
- * All are started, then let go at once. Each reads the whole file and reports size and checksum; the summary is one
- * line, "readers N ok N failed N different N bytes N", and the exit status is 0 only when all got the same bytes. */
+ * All are started, then let go at once; with user ids they become these users in turn (root only). Each reads the whole
+ * file and reports size and checksum (64-bit FNV-1a); the summary is one line, "readers N ok N failed N different N bytes N
+ * sum HEX", and the exit status is 0 only when all got the same bytes. */
+#include <inttypes.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -53,7 +55,7 @@ static _Noreturn void child(const char *path, int gate, int out)
 
 int main(int argc, char **argv)
 {
-	long count = argc == 3 ? strtol(argv[1], NULL, 10) : 0;
+	long count = argc >= 3 ? strtol(argv[1], NULL, 10) : 0;
 	int gate[2], out[2];
 
 	if (count < 1 || count > MOST || pipe(gate) != 0 || pipe(out) != 0)
@@ -68,6 +70,9 @@ int main(int argc, char **argv)
 		if (pid == 0) {
 			(void)close(gate[1]);
 			(void)close(out[0]);
+			unsigned user = argc > 3 ? (unsigned)strtoul(argv[3 + i % (argc - 3)], NULL, 10) : 0;
+			if (user != 0 && (setgid(user) != 0 || setuid(user) != 0))
+				_exit(1);
 			child(argv[2], gate[0], out[1]);
 		}
 	}
@@ -90,7 +95,7 @@ int main(int argc, char **argv)
 	}
 	while (wait(NULL) > 0)
 		continue;
-	(void)printf("readers %ld ok %ld failed %ld different %ld bytes %lld\n", count, ok, failed, different,
-		     (long long)first.bytes);
+	(void)printf("readers %ld ok %ld failed %ld different %ld bytes %lld sum %016" PRIx64 "\n", count, ok,
+		     failed, different, (long long)first.bytes, first.sum);
 	return ok == count ? 0 : 1;
 }

@@ -8,9 +8,15 @@
  * FILE and have the bit WHO; from the `first` on, `times` of them get `error`, or SIGKILL when the error is KILL. While
  * `counting` is set all kinds are counted in `counts`.
  *
+ * The wall clock is `shift` seconds ahead; all others are right, as they are when somebody sets the time.
+ * `visit` with the bit WHO makes the process open and close every file of root/db once, at its next call.
+ *
  * The log gets a line for each thing that was made durable, after it was:
- *	F <device> <inode> <size>                a file up to that size
- *	D <device> <inode> <name>/<name>/...     a directory with these entries, as they were before the call
+ *	F <time> <inode> <size>                a file up to that size
+ *	D <time> <inode> <name>/<name>/...     a directory with these entries, as they were before the call
+ * and before a rename, which is whole or not at all:
+ *	R <time> <from> TAB <to>               absolute paths
+ * The time is that of the look at the file (ns, monotonic): lines of two threads may stand in another order.
  * A process that cannot write its log aborts: a hole in it would look like a missing fsync.
  *
  * Calls that libc makes inside itself (stdio) are not seen. */
@@ -36,7 +42,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAGIC 0x6d666c74u
@@ -82,7 +90,9 @@ struct control {
 	_Atomic uint32_t seen;
 	_Atomic uint32_t fired;
 	_Atomic uint32_t counting;
+	_Atomic uint32_t visit;
 	_Atomic uint32_t counts[32];
+	_Atomic int64_t shift;
 	char root[1024];
 };
 
@@ -126,6 +136,14 @@ static void lookup(const char *name, void *slot)
 	if (real == NULL) \
 	lookup(#name, &real)
 
+struct entry64 {
+	uint64_t ino;
+	int64_t off;
+	uint16_t len;
+	uint8_t type;
+	char name[];
+};
+
 /* ---- whether it is this one's turn ---------------------------------------------------------------------- */
 
 static bool below(const char *path)
@@ -153,8 +171,34 @@ static bool concerns(int dirfd, const char *path)
 	return dirfd != AT_FDCWD && fd_path(dirfd, text, sizeof text) && below(text);
 }
 
+/* Opens and closes every file of root/db, as a careless backup thread would: the process loses its POSIX locks on them. */
+static void visit_all(void)
+{
+	char path[2048];
+	(void)snprintf(path, sizeof path, "%s/db", control->root);
+	int dir = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	_Alignas(8) char buf[8192];
+	long got;
+	while (dir >= 0 && (got = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0) {
+		for (long i = 0; i < got;) {
+			const struct entry64 *e = (const struct entry64 *)(const void *)(buf + i);
+			int fd = (int)syscall(SYS_openat, dir, e->name, O_RDONLY | O_CLOEXEC, 0);
+			if (fd >= 0)
+				(void)syscall(SYS_close, fd);
+			i += e->len;
+		}
+	}
+	if (dir >= 0)
+		(void)syscall(SYS_close, dir);
+}
+
 static bool awake(uint32_t call)
 {
+	if (control != NULL && atomic_load(&control->visit) == who && atomic_exchange(&control->visit, 0) != 0) {
+		int saved = errno;
+		visit_all();
+		errno = saved;
+	}
 	return control != NULL && (atomic_load(&control->call) == call || atomic_load(&control->counting) != 0);
 }
 
@@ -221,13 +265,12 @@ static void put_line(const char *line, size_t len)
 	(void)syscall(SYS_close, fd);
 }
 
-struct entry64 {
-	uint64_t ino;
-	int64_t off;
-	uint16_t len;
-	uint8_t type;
-	char name[];
-};
+static unsigned long long now_ns(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (unsigned long long)t.tv_sec * 1000000000ULL + (unsigned long long)t.tv_nsec;
+}
 
 static size_t list(int dir, char *line, size_t n)
 {
@@ -256,20 +299,47 @@ static size_t list(int dir, char *line, size_t n)
 static size_t describe(int fd, char *line)
 {
 	struct stat st;
+	unsigned long long now = now_ns();
 	if (log_path[0] == '\0' || fstat(fd, &st) < 0)
 		return 0;
 	size_t n = 0;
 	if (S_ISDIR(st.st_mode)) {
-		n = (size_t)snprintf(line, LINE, "D %llu %llu ", (unsigned long long)st.st_dev,
-				     (unsigned long long)st.st_ino);
+		n = (size_t)snprintf(line, LINE, "D %llu %llu ", now, (unsigned long long)st.st_ino);
 		n = list(fd, line, n);
 	} else if (S_ISREG(st.st_mode)) {
-		n = (size_t)snprintf(line, LINE, "F %llu %llu %lld", (unsigned long long)st.st_dev,
-				     (unsigned long long)st.st_ino, (long long)st.st_size);
+		n = (size_t)snprintf(line, LINE, "F %llu %llu %lld", now, (unsigned long long)st.st_ino,
+				     (long long)st.st_size);
 	}
 	if (n > 0)
 		line[n++] = '\n';
 	return n;
+}
+
+static bool full_path(int dirfd, const char *path, char *out, size_t size)
+{
+	size_t n = 0;
+	if (path[0] != '/') {
+		if (!fd_path(dirfd, out, size))
+			return false;
+		n = strlen(out);
+		if (n + 1 < size)
+			out[n++] = '/';
+	}
+	return (size_t)snprintf(out + n, size - n, "%s", path) < size - n;
+}
+
+static void renames(int fromfd, const char *from, int tofd, const char *to)
+{
+	char old[2048];
+	char new[2048];
+	char line[sizeof old + sizeof new + 32];
+	int saved = errno;
+	if (log_path[0] != '\0' && full_path(fromfd, from, old, sizeof old) &&
+	    full_path(tofd, to, new, sizeof new)) {
+		int n = snprintf(line, sizeof line, "R %llu %s\t%s\n", now_ns(), old, new);
+		put_line(line, (size_t)n);
+	}
+	errno = saved;
 }
 
 static int synced(int fd, int (*real)(int))
@@ -387,19 +457,28 @@ PWRITES(pwrite64, off64_t)
 int rename(const char *from, const char *to)
 {
 	REAL(int, rename, const char *, const char *);
-	return fails_at(RENAME, AT_FDCWD, to) ? -1 : real(from, to);
+	if (fails_at(RENAME, AT_FDCWD, to))
+		return -1;
+	renames(AT_FDCWD, from, AT_FDCWD, to);
+	return real(from, to);
 }
 
 int renameat(int fromfd, const char *from, int tofd, const char *to)
 {
 	REAL(int, renameat, int, const char *, int, const char *);
-	return fails_at(RENAME, tofd, to) ? -1 : real(fromfd, from, tofd, to);
+	if (fails_at(RENAME, tofd, to))
+		return -1;
+	renames(fromfd, from, tofd, to);
+	return real(fromfd, from, tofd, to);
 }
 
 int renameat2(int fromfd, const char *from, int tofd, const char *to, unsigned flags)
 {
 	REAL(int, renameat2, int, const char *, int, const char *, unsigned);
-	return fails_at(RENAME, tofd, to) ? -1 : real(fromfd, from, tofd, to, flags);
+	if (fails_at(RENAME, tofd, to))
+		return -1;
+	renames(fromfd, from, tofd, to);
+	return real(fromfd, from, tofd, to, flags);
 }
 
 int link(const char *from, const char *to)
@@ -572,4 +651,39 @@ int close(int fd)
 		return r;
 	errno = error;
 	return -1;
+}
+
+/* ---- the wall clock -------------------------------------------------------------------------------------- */
+
+static time_t shifted(void)
+{
+	return control != NULL ? (time_t)atomic_load(&control->shift) : 0;
+}
+
+int clock_gettime(clockid_t which, struct timespec *t)
+{
+	REAL(int, clock_gettime, clockid_t, struct timespec *);
+	int r = real(which, t);
+	if (r == 0 && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
+		t->tv_sec += shifted();
+	return r;
+}
+
+int gettimeofday(struct timeval *restrict t, void *restrict zone)
+{
+	REAL(int, gettimeofday, struct timeval *, void *);
+	int r = real(t, zone);
+	if (r == 0)
+		t->tv_sec += shifted();
+	return r;
+}
+
+time_t time(time_t *out)
+{
+	struct timespec t;
+	if (clock_gettime(CLOCK_REALTIME, &t) < 0)
+		return -1;
+	if (out != NULL)
+		*out = t.tv_sec;
+	return t.tv_sec;
 }

@@ -127,6 +127,25 @@ static void test_remove_tree(void)
 	CHECK_STR(text("kept"), "(none)");
 }
 
+/* Deeper than descriptors and stack would bear. */
+static void test_remove_deep(void)
+{
+	enum { LEVELS = 3000 };
+	int at = -1;
+	CHECK_INT(mkdirat(dir, "deep", 0755), 0);
+	CHECK_INT(memo_io_open_dir(dir, "deep", &at), 0);
+	for (int i = 0; i < LEVELS; i++) {
+		int next = -1;
+		CHECK_INT(mkdirat(at, ".memofs-deep.0", 0755), 0); /* the name that it would take itself */
+		CHECK_INT(memo_io_open_dir(at, ".memofs-deep.0", &next), 0);
+		(void)close(at);
+		at = next;
+	}
+	(void)close(at);
+	CHECK_INT(memo_io_remove_tree(dir, "deep"), 0);
+	CHECK(faccessat(dir, "deep", F_OK, 0) < 0);
+}
+
 static void test_join(void)
 {
 	static const struct {
@@ -152,6 +171,7 @@ int main(void)
 	RUN(test_copy);
 	RUN(test_dirs);
 	RUN(test_remove_tree);
+	RUN(test_remove_deep);
 	RUN(test_join);
 	(void)close(dir);
 	if (memo_io_remove_tree(AT_FDCWD, base) < 0)

@@ -6,8 +6,10 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define HASH_A "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb" /* of "a" */
@@ -216,7 +218,7 @@ static void test_freeze(void)
 	CHECK_INT(mode_of(dir, "sub"), 0555);
 	CHECK_INT(mode_of(dir, "."), 0555);
 	CHECK(a == hard && inode(dir, "a") != inode(dir, "sub/hard"));
-	CHECK(inode(dir, "outside") == outside); /* what is ours alone is not copied */
+	CHECK(inode(dir, "outside") != outside); /* a small file is copied always */
 	/* Freezing twice changes nothing. */
 	MEMO_AUTO_BUF struct memo_buf again = { 0 };
 	CHECK_INT(scan_text(dir, MEMO_TREE_FREEZE, &again), 0);
@@ -283,6 +285,150 @@ static void test_writer(void)
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	CHECK_INT(memo_io_read_file(dir, "f", 10, &b), 0);
 	CHECK_STR(memo_buf_str(&b), "a");
+}
+
+#define LARGE_BYTES ((size_t)3 << 20)
+
+/* A large file in @dir; its hash. */
+static struct memo_id put_large(int dir, const char *name)
+{
+	struct memo_id id = { 0 };
+	MEMO_AUTO_FREE char *data = calloc(1, LARGE_BYTES);
+	MEMO_AUTO_FD int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	CHECK(data != NULL && memo_io_write_all(fd, data, LARGE_BYTES) == 0);
+	CHECK_INT(memo_hash_bytes(data, LARGE_BYTES, &id), 0);
+	return id;
+}
+
+/* A large file is not copied unless somebody could still change it: by a descriptor, or by a mapping alone. */
+static void test_large(void)
+{
+	enum { ALONE, DESCRIPTOR, MAPPING, ENDED };
+	for (int how = ALONE; how <= ENDED; how++) {
+		MEMO_AUTO_FD int dir = fresh();
+		struct memo_frozen f = { 0 };
+		struct memo_id want = put_large(dir, "f"), is;
+		MEMO_AUTO_FD int writer = how == ALONE ? -1 : openat(dir, "f", O_RDWR | O_CLOEXEC);
+		char *map = MAP_FAILED;
+		if (how >= MAPPING)
+			map = mmap(NULL, LARGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, writer, 0);
+		if (how >= MAPPING) {
+			CHECK(map != MAP_FAILED);
+			map[4096] = 0; /* dirty, so that the next write makes no fault */
+			(void)close(writer);
+			writer = -1;
+		}
+		if (how == ENDED)
+			CHECK_INT(munmap(map, LARGE_BYTES), 0);
+		CHECK_INT(memo_tree_freeze_file(dir, "f", false, &f, NULL), 0);
+		CHECK(memo_id_equal(&f.id, &want) && f.written == (how == DESCRIPTOR || how == MAPPING));
+		if (how == DESCRIPTOR)
+			CHECK_INT(pwrite(writer, "X", 1, 4096), 1);
+		if (how == MAPPING) {
+			map[4096] = 'X';
+			CHECK_INT(munmap(map, LARGE_BYTES), 0);
+		}
+		MEMO_AUTO_FD int fd = openat(dir, "f", O_RDONLY | O_CLOEXEC);
+		CHECK_INT(memo_hash_fd(fd, &is, NULL), 0);
+		CHECK(memo_id_equal(&is, &want));
+	}
+}
+
+static void test_xattrs(void)
+{
+	for (int large = 0; large < 2; large++) {
+		MEMO_AUTO_FD int dir = fresh();
+		struct memo_frozen f;
+		if (large != 0)
+			(void)put_large(dir, "f");
+		else
+			put(dir, "f", "a", 0644);
+		MEMO_AUTO_FD int fd = openat(dir, "f", O_RDONLY | O_CLOEXEC);
+		if (fsetxattr(fd, "user.note", "x", 1, 0) < 0)
+			return; /* the file system has none */
+		CHECK_INT(memo_tree_freeze_file(dir, "f", false, &f, NULL), 0);
+		MEMO_AUTO_FD int frozen = openat(dir, "f", O_RDONLY | O_CLOEXEC);
+		CHECK(fgetxattr(frozen, "user.note", NULL, 0) < 0);
+	}
+}
+
+static void test_holes(void)
+{
+	MEMO_AUTO_FD int dir = fresh();
+	struct memo_frozen f;
+	struct memo_err err = { 0 };
+	MEMO_AUTO_FD int fd = openat(dir, "bomb", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	CHECK_INT(ftruncate(fd, (off_t)1 << 40), 0);
+	CHECK_INT(memo_tree_freeze_file(dir, "bomb", false, &f, &err), -E2BIG);
+	CHECK(strstr(err.text, "'bomb': an output may hold at most 64 GiB of holes") != NULL);
+}
+
+/* By the text of the link all of these stay inside. */
+static void test_escape(void)
+{
+	static const struct {
+		const char *target;
+		bool out;
+	} row[] = {
+		{ "here/here/here/../../x", true },
+		{ "sub/back/..", true },
+		{ "sub/back/sub/back/a", false },
+		{ "nothing/../../x", true },
+		{ "here/here/a", false },
+		{ "sub/../sub/..", false },
+		{ "loop/x", false },
+	};
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		MEMO_AUTO_FD int dir = fresh();
+		MEMO_AUTO_BUF struct memo_buf b = { 0 };
+		put(dir, "a", "a", 0644);
+		CHECK_INT(mkdirat(dir, "sub", 0755), 0);
+		CHECK_INT(symlinkat(".", dir, "here"), 0);
+		CHECK_INT(symlinkat("..", dir, "sub/back"), 0);
+		CHECK_INT(symlinkat("loop", dir, "loop"), 0);
+		CHECK_INT(symlinkat(row[i].target, dir, "link"), 0);
+		CHECK_ROW(scan_text(dir, MEMO_TREE_FREEZE, &b) == (row[i].out ? -EINVAL : 0), row[i].target);
+		CHECK_ROW(!row[i].out || strstr(b.data, "'link' is a symbolic link") != NULL, b.data);
+	}
+}
+
+/* Whoever holds the old directory holds nothing of the new one. */
+static void test_move(void)
+{
+	MEMO_AUTO_FD int from = fresh();
+	MEMO_AUTO_FD int to = fresh();
+	MEMO_AUTO_FD int sub = -1;
+	MEMO_AUTO_BUF struct memo_buf b = { 0 };
+	CHECK_INT(mkdirat(from, "d", 0755), 0);
+	CHECK_INT(mkdirat(from, "d/e", 0), 0);
+	CHECK_INT(symlinkat("a", from, "d/l"), 0);
+	put(from, "d/a", "a", 0644);
+	CHECK_INT(memo_io_open_dir(from, "d", &sub), 0);
+	CHECK_INT(memo_tree_move(from, to, NULL), 0);
+	CHECK_INT(scan_text(to, MEMO_TREE_FREEZE | MEMO_TREE_SYNC, &b), 0);
+	CHECK_STR(memo_buf_str(&b), HEAD "d d\nf " HASH_A " 1 d/a\nd d/e\nl a d/l\n");
+	put(sub, "late", "x", 0644);
+	CHECK(faccessat(to, "d/late", F_OK, 0) < 0 && faccessat(from, "d/late", F_OK, 0) == 0);
+}
+
+/* What is changed and set back shows; what is only read does not. */
+static void test_trace(void)
+{
+	MEMO_AUTO_FD int dir = fresh();
+	struct memo_tree_trace one, two;
+	put(dir, "a", "a", 0644);
+	CHECK_INT(symlinkat("a", dir, "l"), 0);
+	CHECK_INT(memo_tree_trace(dir, &one), 0);
+	CHECK_INT(memo_tree_trace(dir, &two), 0);
+	CHECK(memo_id_equal(&one.id, &two.id) && one.newest_ns == two.newest_ns && one.newest_ns > 0);
+	(void)usleep(30000);
+	put(dir, "a", "b", 0644);
+	put(dir, "a", "a", 0644);
+	CHECK_INT(memo_tree_trace(dir, &two), 0);
+	CHECK(!memo_id_equal(&one.id, &two.id) && two.newest_ns > one.newest_ns);
+	CHECK_INT(symlinkat("none", dir, "m"), 0);
+	CHECK_INT(memo_tree_trace(dir, &one), 0);
+	CHECK(!memo_id_equal(&one.id, &two.id));
 }
 
 /* The copy of a shared file keeps its holes. */
@@ -367,6 +513,12 @@ int main(void)
 	RUN(test_freeze_refuses);
 	RUN(test_freeze_file);
 	RUN(test_writer);
+	RUN(test_large);
+	RUN(test_xattrs);
+	RUN(test_holes);
+	RUN(test_escape);
+	RUN(test_move);
+	RUN(test_trace);
 	RUN(test_sparse);
 	RUN(test_follow);
 	RUN(test_stat);

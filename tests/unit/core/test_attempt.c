@@ -9,6 +9,7 @@
 static void test_job(void)
 {
 	char arg0[] = "echo", arg1[] = "a b\n\xc3\xa9", arg2[] = "\xff\x01%", *argv[] = { arg0, arg1, arg2, NULL };
+	char readable[] = "/a:/b", writable[] = "/w/\xff", mount[] = "/mnt/x", control[] = "/s/control.sock";
 	char to[] = "needs/parts/0", from[] = "/data/\xfe", to2[] = "x", path[] = "out/p";
 	struct memo_job_input input[2] = {
 		{ .to = to,
@@ -30,7 +31,9 @@ static void test_job(void)
 			      .output_path = path,
 			      .time_ms = 1500,
 			      .memory_bytes = UINT64_C(1) << 40,
-			      .network = true };
+			      .memory_limit_bytes = UINT64_C(1) << 41,
+			      .network = true,
+			      .sandbox = { MEMO_SANDBOX_ON, readable, writable, mount, control } };
 	struct memo_job back;
 	struct memo_err err = { 0 };
 	struct memo_buf a = { 0 }, b = { 0 };
@@ -54,6 +57,12 @@ static void test_job(void)
 	CHECK_INT(back.output, MEMO_OUT_DIRECTORY);
 	CHECK_STR(back.output_path, path);
 	CHECK(back.time_ms == 1500 && back.memory_bytes == UINT64_C(1) << 40 && back.network);
+	CHECK(back.memory_limit_bytes == UINT64_C(1) << 41);
+	CHECK_INT(back.sandbox.mode, MEMO_SANDBOX_ON);
+	CHECK_STR(back.sandbox.readable, readable);
+	CHECK_STR(back.sandbox.writable, writable);
+	CHECK_STR(back.sandbox.mount, mount);
+	CHECK_STR(back.sandbox.control, control);
 	CHECK_INT(memo_job_encode(&back, &b), 0);
 	CHECK_STR(memo_buf_str(&b), memo_buf_str(&a));
 	memo_job_clear(&back);
@@ -86,8 +95,6 @@ static void test_job_refuses(void)
 		{ "inputs", "[{\"to\":\"/x\",\"from\":\"/a\"}]", "inputs[0]" },
 		{ "inputs", "[{\"to\":\"x\",\"from\":\"a\"}]", "absolute" },
 		{ "inputs", "[{\"to\":\"x\"}]", "'from' is missing" },
-		{ "inputs", "[{\"to\":\"x\",\"from\":\"/a\",\"copy\":true,\"directory\":true}]",
-		  "cannot be copied" },
 		{ "inputs", "[{\"to\":\"x\",\"from\":\"/a\",\"guard\":{\"dev\":1}}]", "'ino' is missing" },
 		{ "inputs", "{}", "array" },
 		{ "output", "\"Fil\"", "no type of output" },
@@ -96,6 +103,11 @@ static void test_job_refuses(void)
 		{ "time_ms", "-1", "negative" },
 		{ "time_ms", "9223372036854775807", "longer than" },
 		{ "memory_bytes", "-5", "negative" },
+		{ "memory_limit_bytes", "-5", "negative" },
+		{ "sandbox", "[]", "job record" },
+		{ "sandbox", "{}", "'mode' is missing" },
+		{ "sandbox", "{\"mode\":\"maybe\"}", "none of 'on', 'off' and 'auto'" },
+		{ "sandbox", "{\"mode\":\"on\",\"mount\":1}", "must be a string" },
 	};
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
 		json_t *o = json_pack("{s:i,s:s,s:i,s:i,s:[s],s:{},s:[],s:s,s:i,s:i}", "memofs-job", 1, "identity",
@@ -128,6 +140,7 @@ static void test_exit(void)
 	struct memo_err err = { 0 };
 	struct memo_exit back;
 	struct memo_buf b = { 0 };
+	json_t *sandbox = json_pack("{s:s}", "level", "full");
 	for (int status = MEMO_EXIT_SUCCESS; status <= MEMO_EXIT_ERROR; status++) {
 		struct memo_exit x = { .status = (enum memo_exit_status)status,
 				       .code = -1,
@@ -139,7 +152,8 @@ static void test_exit(void)
 				       .started_ns = 4,
 				       .ended_ns = 5,
 				       .host = host,
-				       .isolation = isolation };
+				       .isolation = isolation,
+				       .sandbox = sandbox };
 		x.produced = (struct memo_produced){
 			.kind = MEMO_RESULT_EXTERNAL, .hash = { { 7 } }, .size = 6, .path = path
 		};
@@ -151,6 +165,7 @@ static void test_exit(void)
 		CHECK(back.max_rss_kib == 3 && back.started_ns == 4 && back.ended_ns == 5);
 		CHECK_STR(back.message, "bad \\x1b[31m and \\xff");
 		CHECK_STR(back.isolation, isolation);
+		CHECK(json_equal(back.sandbox, sandbox));
 		if (status == MEMO_EXIT_SUCCESS) {
 			CHECK(memo_id_equal(&back.produced.hash, &x.produced.hash));
 			CHECK_STR(back.produced.path, path);
@@ -160,8 +175,10 @@ static void test_exit(void)
 		memo_exit_clear(&back);
 	}
 	memo_buf_clear(&b);
+	json_decref(sandbox);
 	static const char *const bad[] = {
 		"{}",
+		"{\"memofs-exit\":1,\"status\":\"failed\",\"sandbox\":\"on\"}",
 		"{\"memofs-exit\":1,\"status\":\"fine\"}",
 		"{\"memofs-exit\":1,\"status\":\"success\"}",
 		"{\"memofs-exit\":1,\"status\":\"failed\",\"code\":256}",
