@@ -133,6 +133,7 @@ teardown() {
 	"$MEMOFS" --store "$D/small/s" add "$TASKS/fills"
 	stdout=$(errno_of open "$D/smallmnt/tasks/fills/1/mb=50")
 	stderr=$(errno_of open "$D/smallmnt/tasks/fills/1/err=true,mb=50")
+	wait_until 10 test -r "$D/smallmnt/tasks/fills/1/mb=5" # what filled it is removed after the answer
 	after=$(wc -c <"$D/smallmnt/tasks/fills/1/mb=5")
 	"$MEMOFS" --store "$D/small/s" umount "$D/smallmnt"
 	umount "$D/small"
