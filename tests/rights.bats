@@ -162,7 +162,9 @@ b" "$output"
 	chown $ALICE "$D/mine/big"
 	echo secret >"$D/kept" && chmod 600 "$D/kept"
 	echo 1 >"$COUNT/pause"
-	as $ALICE "" cat "$(show "$D/mine/big")" >"$D/got" 2>"$D/said" &
+	rm -f "$COUNT/show"
+	as $ALICE "" cat "$(show "$D/mine/big")" >"$D/got" 2>"$D/said" 3>&- 4>&- &
+	reader=$!
 	wait_until 10 test -s "$COUNT/show"
 	sleep 0.4
 	mv "$D/mine" "$D/moved"
@@ -171,9 +173,33 @@ b" "$output"
 	sleep 1.2
 	rm -r "$D/mine"
 	mv "$D/moved" "$D/mine"
-	wait
+	wait "$reader" || true
 	if [ -s "$D/got" ]; then cmp "$D/got" "$D/mine/big"; else has "$(cat "$D/said")" "error"; fi
 	has_not "$(head -c 100 "$D/got")" secret
+}
+
+@test "a directory that is swapped while the task runs is the one that was asked for" {
+	task stroll <<-JSON
+	{ "memofs": 1, "name": "stroll", "version": "1", "inputs": { "d": { "type": "Directory" } }, "env": { "COUNT": "$COUNT" },
+	  "command": ["sh", "-c", "echo x >>\"\$COUNT/stroll\"; sleep 1; cat \"\$INPUT_D\"/sub/*"] }
+	JSON
+	mkdir -m 755 "$D/yours" && mkdir -m 755 "$D/yours/all" "$D/yours/all/sub"
+	echo plain >"$D/yours/all/sub/file"
+	ln -s sub/file "$D/yours/all/link"
+	ln -s nowhere "$D/yours/all/dangling"
+	chown -R $ALICE "$D/yours"
+	echo secret >"$D/kept" && chmod 600 "$D/kept"
+	as $ALICE "" cat "$MNT/tasks/stroll/1/d=${D//\//%2F}%2Fyours%2Fall" >"$D/got" 2>"$D/said" 3>&- 4>&- &
+	reader=$!
+	wait_until 10 test -s "$COUNT/stroll"
+	mv "$D/yours" "$D/away"
+	mkdir -p "$D/yours/all/sub"
+	ln -s "$D/kept" "$D/yours/all/sub/file"
+	sleep 1.2
+	rm -r "$D/yours"
+	mv "$D/away" "$D/yours"
+	wait "$reader"
+	same bytes plain "$(cat "$D/got")"
 }
 
 @test "mode and group hold at once, for the mount and for the commands" {
@@ -226,8 +252,11 @@ b" "$output"
 @test "max_waiting counts reads and starts" {
 	task_gated
 	mem config max_waiting 3
-	for i in 1 2; do as $ALICE "" cat "$MNT/tasks/gated/1/gate=q,id=w$i" >/dev/null 2>&1 & done
-	wait_until 10 state_is gated/1/gate=q,id=w2 RUNNING || true
+	readers=()
+	for i in 1 2; do
+		as $ALICE "" cat "$MNT/tasks/gated/1/gate=q,id=w$i" >/dev/null 2>&1 3>&- 4>&- &
+		readers+=($!)
+	done
 	wait_until 10 eval '[ "$(mem status --json | grep -c gate=q)" -ge 2 ]'
 	as $ALICE "" cat "$MNT/start/gated/1/gate=q,id=s" >/dev/null
 	run as $ALICE "" cat "$MNT/tasks/gated/1/gate=q,id=w4"
@@ -236,7 +265,7 @@ b" "$output"
 	has "$output" "quota exceeded"
 	as $BOB "" cat "$MNT/start/gated/1/gate=q,id=b" >/dev/null
 	gate_open q
-	wait
+	wait "${readers[@]}"
 	mem config max_waiting ""
 	as $ALICE "" cat "$MNT/tasks/gated/1/gate=q,id=w4" >/dev/null
 }
@@ -258,13 +287,14 @@ b" "$output"
 
 @test "a store is not opened where somebody else could put another in its place" {
 	mkdir -p -m 777 "$D/open"
-	run "$MEMOFS" --store "$D/open/store" tasks
-	[ "$status" -eq 4 ]
-	has "$output" "everyone may write to '$D/open'"
-	run "$MEMOFS" init "$D/open/store"
+	chmod 777 "$D/open"
+	"$MEMOFS" init "$D/open/store" >/dev/null
 	run "$MEMOFS" --store "$D/open/store" config
 	[ "$status" -eq 4 ]
-	mkdir -m 755 "$D/others" && chown $BOB "$D/others"
+	has "$output" "everyone may write to '$D/open'"
+	mkdir -m 755 "$D/others"
+	"$MEMOFS" init "$D/others/store" >/dev/null
+	chown $BOB "$D/others"
 	run "$MEMOFS" --store "$D/others/store" config
 	[ "$status" -eq 4 ]
 	"$MEMOFS" init "$D/good" >/dev/null
@@ -282,7 +312,7 @@ b" "$output"
 	"$MEMOFS" init "$D/clean" >/dev/null
 	cat >"$D/inherit.json" <<-'JSON'
 	{ "memofs": 1, "name": "inherit", "version": "1", "inputs": {},
-	  "command": ["sh", "-c", "env | cut -d= -f1 | sort | tr '\\n' ' '; for f in /proc/$$/fd/*; do printf '%s ' \"${{f##*/}}\"; done"] }
+	  "command": ["sh", "-c", "env | cut -d= -f1 | sort | tr '\\n' ' '; for f in 0 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /proc/$$/fd/$f ] && printf '%s ' $f; done; :"] }
 	JSON
 	"$MEMOFS" --store "$D/clean" add "$D/inherit.json" >/dev/null
 	mkdir "$D/cleanmnt"

@@ -51,8 +51,12 @@ lacking() {
 	timeout 60 "$TOOLS/deny" "$1" "$MEMOFS" --store "$STORE" get c "c=exec 2>&1; $2
 : $RANDOM$RANDOM; true" 2>"$D/ask.err"
 }
+# The kernel is asked, not memofs.
 need_landlock() {
-	[ "$(ask "cat '$OUT/file' >/dev/null && echo open")" != open ] || skip "no Landlock here"
+	python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 2)' || skip "no Landlock here"
+}
+need_view() {
+	unshare -m mount --bind / /mnt 2>/dev/null || unshare -rm mount --bind / /mnt 2>/dev/null || skip "no mount namespaces here"
 }
 need_root() {
 	[ "$(id -u)" -eq 0 ] || skip "needs root"
@@ -97,7 +101,7 @@ ask_user() {
 }
 
 @test "modes and times of what lies outside cannot be changed either" {
-	has "$(ask "cat /proc/self/mounts")" "$STORE/staging" || skip "no view of its own here"
+	need_view
 	for what in "chmod 777 '$OUT/file'" "touch -d @5 '$OUT/file'" "chown 1:1 '$OUT/file'"; do
 		has "$(ask "$what || echo failed as it should")" "failed as it should"
 		untouched
@@ -243,7 +247,7 @@ print(s.recv(5).decode())'
 @test "the store's control socket is out of reach" {
 	need_fuse
 	command -v python3 >/dev/null || skip "python3 is missing"
-	has "$(ask "cat /proc/self/mounts")" "$STORE/staging" || skip "no view of its own here"
+	need_view
 	mount_up
 	got=$(ask "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"$STORE/control.sock\")'")
 	mount_down
@@ -349,6 +353,9 @@ print(s.recv(5).decode())'
 	has_not "$origin" '"level":"full"'
 }
 
+# How many processes a bomb makes: too many for a task, and few enough for the machine where nothing holds it.
+BOMB=$((2 * (1024 + 64 * $(nproc))))
+
 # ---- processes -----------------------------------------------------------------------------------
 
 @test "a task sees no process but its own, and can end none" {
@@ -386,9 +393,9 @@ print(s.recv(5).decode())'
 
 @test "a fork bomb ends, and so does one without namespaces" {
 	begin=$SECONDS
-	run -1 --separate-stderr mem get c 'c=while :; do sleep 1000.25 & done'
+	run -1 --separate-stderr mem get c 'c=i=0; while [ $i -lt '$BOMB' ]; do sleep 1000.25 & i=$((i + 1)); done; wait'
 	has "$stderr" "processes and threads"
-	run ! lacking namespaces 'while :; do sleep 1000.25 & done'
+	run ! lacking namespaces 'i=0; while [ $i -lt '$BOMB' ]; do sleep 1000.25 & i=$((i + 1)); done; wait'
 	has "$(cat "$D/ask.err")" "processes and threads"
 	[ $((SECONDS - begin)) -lt $((40 * SLOW)) ]
 	wait_until 5 sh -c '[ -z "$(pgrep -f "sleep 1000[.]25")" ]'
@@ -443,8 +450,7 @@ print(s.recv(5).decode())'
 
 @test "an ordinary user's worker that is killed takes the whole tree along" {
 	user_place
-	[ "$(ask_user 'echo $(ls -d /proc/[0-9]*)')" != "" ]
-	[ "$(ask_user 'ls -d /proc/[0-9]* | wc -l')" -lt 10 ] || skip "no user namespaces here"
+	as_user unshare -Urpf true 2>/dev/null || skip "no user namespaces here"
 	as_user "$D/memofs" --store "$U/s" get c 'c=setsid sh -c "sleep 1000.75 & sleep 1000.75" & setsid setsid sleep 1000.75 & wait; sleep 1000.75' >"$D/get" 2>&1 3>&- 4>&- &
 	client=$!
 	wait_until 20 sh -c '[ "$(pgrep -cfx "sleep 1000[.]75")" -ge 3 ]'
@@ -456,7 +462,8 @@ print(s.recv(5).decode())'
 
 @test "an ordinary user's fork bomb meets a limit of its own" {
 	user_place
-	run ! as_user "$D/memofs" --store "$U/s" get c 'c=while :; do sleep 1000.125 & done'
-	has "$output" "processes and threads"
+	run ! as_user "$D/memofs" --store "$U/s" get c 'c=i=0; while [ $i -lt '$BOMB' ]; do sleep 1000.125 & i=$((i + 1)); done; wait'
+	# the kernel refuses the fork, which the shell says, unless the watch is there first
+	[[ "$output" == *"processes and threads"* || "$output" == *"annot fork"* ]]
 	wait_until 5 sh -c '[ -z "$(pgrep -fx "sleep 1000[.]125")" ]'
 }

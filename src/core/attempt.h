@@ -8,6 +8,7 @@
  *	stdout stderr captured while the task runs (growing)
  *	output        the frozen result: a file, or a directory
  *	output.tree   the listing of a directory result
+ *	exit.reserve  room for exit.json, on a disk that is full by then
  *	exit.json     written by the worker by rename, last; its absence means that the worker died
  *
  * A directory is used once. The worker trusts job.json (it lies in a 0700 directory of the store's owner); the
@@ -46,8 +47,8 @@ struct memo_job_input {
 	bool directory;
 	bool trusted; /* a stored object or a code file: never copied, not guarded */
 	bool exec; /* a copy gets mode 0555 instead of 0444 (scripts) */
-	bool copy; /* always copied, whatever its size (script and code files, which lie in the store under
-	                    * other names) */
+	bool copy; /* always copied, whatever its size: script and code files, which lie in the store under other
+	                    * names, and what somebody with other rights than the task's has named (runner/plan.h) */
 	bool guarded; /* @guard and @id hold */
 	struct memo_guard guard;
 	struct memo_id id; /* content (file) or tree (directory) */

@@ -174,8 +174,6 @@ static int get_input(const json_t *o, struct memo_job_input *in, struct memo_err
 		return memo_fail(err, -EINVAL, "'%.200s' is not a path inside the work directory", in->to);
 	if (in->from[0] != '/')
 		return memo_fail(err, -EINVAL, "'%.200s' must be an absolute path", in->from);
-	if (in->copy && in->directory)
-		return memo_fail(err, -EINVAL, "'%.200s' is a directory, which cannot be copied", in->to);
 	return 0;
 }
 

@@ -29,12 +29,12 @@ static int hash_lexed(const struct memo_lexed *x, struct memo_id *id_out)
 	return r;
 }
 
-int memo_fingerprint_file(const char *name, const void *data, size_t len, struct memo_fingerprint *out,
-			  struct memo_err *err)
+int memo_fingerprint_used(const char *name, const void *data, size_t len, const struct memo_lex_use *use,
+			  struct memo_fingerprint *out, struct memo_err *err)
 {
 	struct memo_lexed x;
 	struct memo_fingerprint f = { .number = 0 };
-	int r = memo_lex(name, data, len, &x);
+	int r = memo_lex_used(name, data, len, use, &x);
 	if (r == 0) {
 		f.method = x.method;
 		f.number = x.number;
@@ -48,6 +48,13 @@ int memo_fingerprint_file(const char *name, const void *data, size_t len, struct
 				 memo_strerror(r));
 	*out = f;
 	return 0;
+}
+
+int memo_fingerprint_file(const char *name, const void *data, size_t len, struct memo_fingerprint *out,
+			  struct memo_err *err)
+{
+	static const struct memo_lex_use unknown = { .seen = MEMO_SIGHT_NONE };
+	return memo_fingerprint_used(name, data, len, &unknown, out, err);
 }
 
 bool memo_fingerprint_is_bytes(const struct memo_code *c)

@@ -34,6 +34,21 @@ struct memo_fingerprint {
 MEMO_MUST int memo_fingerprint_file(const char *name, const void *data, size_t len, struct memo_fingerprint *out,
 				    struct memo_err *err);
 
+struct memo_lex_use;
+MEMO_MUST int memo_fingerprint_used(const char *name, const void *data, size_t len, const struct memo_lex_use *use,
+				    struct memo_fingerprint *out, struct memo_err *err);
+
+/* The code files of a task together: one that another file or the command may read (not run) counts byte for byte, and so
+ * does one that the command gives to a program that is no interpreter of its language; what can see the line numbers or
+ * statements of others, or keeps what they write to stderr, makes those count in them. @out: one for each. */
+struct memo_fingerprint_text {
+	const char *name;
+	const void *data;
+	size_t len;
+};
+MEMO_MUST int memo_fingerprint_files(const struct memo_task *t, const struct memo_fingerprint_text *text, size_t n,
+				     struct memo_fingerprint *out, struct memo_err *err);
+
 bool memo_fingerprint_is_bytes(const struct memo_code *c);
 bool memo_fingerprint_all_bytes(const struct memo_task *t);
 /* {"method":"bytes","number":1}, or {"files":{"run.sh":"shell/1"},"method":"comments","number":1}. -ENOMEM. */

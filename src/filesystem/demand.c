@@ -189,8 +189,10 @@ static bool moved_on(const struct memo_call *c, const struct memo_result *res)
 void memo_call_resume(struct memo_fs *fs, const struct memo_call *c, int code, struct memo_result *res)
 {
 	struct memo_node *owner = memo_call_owner(c->node);
-	if (code == 0 && moved_on(c, res))
+	if (code == 0 && moved_on(c, res)) {
+		memo_node_ticket_end(&fs->nodes, owner, c->tid); /* or it would be led here again */
 		code = -ESTALE;
+	}
 	if (code < 0) {
 		memo_call_end(fs, c, code);
 		return;
@@ -213,7 +215,9 @@ static void start_guarded(struct memo_fs *fs, const struct memo_call *c, struct 
 	bool looked = memo_nodes_look_take(&fs->nodes, c->tid, n->ino, &view, &led);
 	const struct memo_origin *o = looked ? led : atomic_load(&n->origin);
 	bool link = c->op == MEMO_CALL_READLINK;
-	if (o != NULL && (looked || link || !memo_node_was_let_in(&fs->nodes, n, c->uid))) {
+	/* without a number it may have looked up a moment ago, before the node had this result */
+	bool unknown = c->tid == 0 && c->op == MEMO_CALL_GETATTR;
+	if (o != NULL && (looked || link || unknown || !memo_node_was_let_in(&fs->nodes, n, c->uid))) {
 		memo_park_demand(fs, c, o, NULL, peek_flag(view) | (link ? MEMO_DEMAND_CHECK : 0u));
 	} else {
 		memo_node_let_in(&fs->nodes, n, c->uid);
@@ -243,6 +247,10 @@ void memo_call_start(struct memo_fs *fs, const struct memo_call *c)
 		memo_call_end(fs, c, -ESTALE);
 		return;
 	}
+	enum memo_view view;
+	struct memo_origin *led = NULL; /* to where the demand goes anyway */
+	if (atomic_load(&owner->guarded) && memo_nodes_look_take(&fs->nodes, c->tid, owner->ino, &view, &led))
+		memo_origin_free(led);
 	memo_node_asked(&fs->nodes, owner);
 	unsigned flags = owner->once ? MEMO_DEMAND_FRESH : peek_flag(owner->view);
 	memo_park_demand(fs, c, o, owner, flags);

@@ -19,8 +19,8 @@
  * result that the name had last, the kernel is told to keep nothing of it, and thus asks for the attributes before
  * anything else is done with the node. That GETATTR is a demand like the first one, with the rights of whoever asks:
  * refused, or the same bytes, or ESTALE, whereupon the kernel looks up again and finds the new ones. As several names may
- * lead to one node, the LOOKUP notes for its thread which name it was (a "look", kept until that thread's next request on
- * the node). A request without one is about something that was opened before, and is served to users who were.
+ * lead to one node, and as another demand may give a placeholder an older result in between, the LOOKUP notes for its
+ * thread which name it was (a "look", kept until that thread's next request on the node). A request without one is about something that was opened before, and is served to users who were.
  * A thread without a number (of another pid namespace) cannot be told from others: it gets placeholders instead.
  *
  * Threads: one mutex; what is constant after creation is read without it. */
@@ -239,6 +239,8 @@ struct memo_blob *memo_node_blob_get(struct memo_nodes *t, struct memo_node *n, 
 #define MEMO_TICKETS 256
 #define MEMO_TICKET_NS (5 * MEMO_NS_PER_S)
 void memo_nodes_ticket(struct memo_nodes *t, const char *key, pid_t tid, struct memo_node *n);
+/* Ends the ticket of @tid that leads to @n. */
+void memo_node_ticket_end(struct memo_nodes *t, struct memo_node *n, pid_t tid);
 /* The same for a file of a "cache": false task whose attributes @tid was told: the execution belongs to its next OPEN. Nothing
  * when another thread has it, or an open took it. */
 void memo_node_keep(struct memo_nodes *t, struct memo_node *n, const char *key, pid_t tid);

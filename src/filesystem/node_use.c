@@ -179,6 +179,15 @@ static struct memo_ticket *ticket_of(struct memo_nodes *t, const struct memo_nod
 	return NULL;
 }
 
+void memo_node_ticket_end(struct memo_nodes *t, struct memo_node *n, pid_t tid)
+{
+	memo_mutex_lock(&t->mu);
+	struct memo_ticket *k = ticket_of(t, n, tid);
+	if (k != NULL)
+		ticket_drop(t, k); /* the caller holds a pin of its own */
+	memo_mutex_unlock(&t->mu);
+}
+
 static enum memo_admit admit_locked(struct memo_nodes *t, struct memo_node *n, const char *key, pid_t tid)
 	MEMO_TSA(requires_capability(t->mu))
 {

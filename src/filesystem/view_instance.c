@@ -143,7 +143,13 @@ static bool show_ticket(struct memo_fs *fs, fuse_req_t req, const struct memo_no
 	struct memo_node *n = memo_nodes_ticket_find(&fs->nodes, s->key, memo_reply_tid(req));
 	if (n == NULL)
 		return false;
-	memo_reply_entry(fs, req, n, 0);
+	int e = atomic_load(&n->guarded) && !n->once ? memo_nodes_look(&fs->nodes, memo_reply_tid(req), n, s->view,
+								       s->def, s->inputs, s->component)
+						     : 0;
+	if (e < 0)
+		memo_reply_error(req, e);
+	else
+		memo_reply_entry(fs, req, n, 0);
 	memo_nodes_put(&fs->nodes, n);
 	return true;
 }

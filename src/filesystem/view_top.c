@@ -46,7 +46,7 @@ void memo_view_entry(struct memo_fs *fs, fuse_req_t req, struct memo_node_spec *
 	}
 	/* Noted before the reply: what the thread asks next may be here before this returns. */
 	pid_t tid = memo_reply_tid(req);
-	bool look = atomic_load(&n->guarded) && atomic_load(&n->result) != NULL && !n->once && tid != 0;
+	bool look = atomic_load(&n->guarded) && !n->once && tid != 0;
 	r = look ? memo_nodes_look(&fs->nodes, tid, n, s->view, s->def, s->inputs, s->component) : 0;
 	if (r < 0)
 		memo_reply_error(req, r);

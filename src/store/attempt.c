@@ -52,7 +52,6 @@ static bool is_left(const struct memo_store *s, const char *attempt)
 int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice)
 {
 	int copy;
-	memo_orphans_end(s, notice);
 	int r = memo_io_open_dir(s->staging_fd, ".", &copy);
 	if (r < 0)
 		return r;
@@ -62,9 +61,14 @@ int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice)
 		(void)close(copy);
 		return r;
 	}
+	/* Where there is no attempt nobody works: all processes of the machine need not be looked at. */
+	bool looked = false;
 	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
+		if (!looked)
+			memo_orphans_end(s, notice);
+		looked = true;
 		if (is_left(s, e->d_name))
 			continue;
 		r = memo_io_remove_tree(s->staging_fd, e->d_name);

@@ -261,15 +261,30 @@ static int match_files(struct registration *x, const struct memo_code_file *file
 					 MEMO_TASK_CODE_BYTES);
 		c->exec = f->exec;
 		c->size = f->len;
-		struct memo_fingerprint p;
 		int r = memo_hash_bytes(f->data, f->len, &c->id);
-		if (r == 0)
-			r = memo_fingerprint_file(c->path, f->data, f->len, &p, err);
 		if (r < 0)
-			return memo_fail_prefix(err, r, "task '%s'", t->name);
-		c->code = p.id;
-		c->number = p.number;
-		(void)snprintf(c->method, sizeof c->method, "%s", p.method);
+			return memo_fail(err, r, "task '%s': cannot hash '%s'", t->name, c->path);
+	}
+	return 0;
+}
+
+/* What of the files counts: they are looked at together. */
+static int fingerprint_files(struct registration *x, struct memo_err *err)
+{
+	struct memo_task *t = x->task;
+	MEMO_AUTO_FREE struct memo_fingerprint_text *text = calloc(t->codes + 1, sizeof *text);
+	MEMO_AUTO_FREE struct memo_fingerprint *p = calloc(t->codes + 1, sizeof *p);
+	if (text == NULL || p == NULL)
+		return memo_fail(err, -ENOMEM, "task '%s': out of memory", t->name);
+	for (size_t i = 0; i < t->codes; i++)
+		text[i] = (struct memo_fingerprint_text){ t->code[i].path, x->file[i]->data, x->file[i]->len };
+	int r = memo_fingerprint_files(t, text, t->codes, p, err);
+	if (r < 0)
+		return memo_fail_prefix(err, r, "task '%s'", t->name);
+	for (size_t i = 0; i < t->codes; i++) {
+		t->code[i].code = p[i].id;
+		t->code[i].number = p[i].number;
+		(void)snprintf(t->code[i].method, sizeof t->code[i].method, "%s", p[i].method);
 	}
 	return 0;
 }
@@ -321,6 +336,8 @@ static int complete(struct registration *x, const struct memo_code_file *files, 
 	if (x->file == NULL || x->tool_id == NULL)
 		return memo_fail(err, -ENOMEM, "task '%s': out of memory", t->name);
 	int r = match_files(x, files, count, err);
+	if (r == 0)
+		r = fingerprint_files(x, err);
 	if (r == 0)
 		r = hash_tools(x, x->tool_id, err);
 	struct memo_id fingerprint;

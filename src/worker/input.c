@@ -7,8 +7,8 @@
  * without a trace, the file is copied whatever its size. Of a directory every entry's stat is compared, and its content
  * after the run.
  *
- * What stays open: who moves a directory on the path away, puts another there, and moves both back while the task runs;
- * who is allowed to do that may as well have lied in the first place. */
+ * What stays open: who moves a directory on the path away, puts another there, and moves both back while the task runs. So
+ * what somebody with other rights than the task's has named is always copied, directories too (copy_dir.c). */
 #include "worker.h"
 
 #include "base/io.h"
@@ -74,7 +74,7 @@ static int open_input(const struct memo_job_input *in, int *fd_out, struct stat 
 
 static bool is_copied(const struct memo_job_input *in, uint64_t size)
 {
-	return !in->directory && (in->copy || (!in->trusted && size <= MEMO_ATTEMPT_COPY_BYTES));
+	return in->copy || (!in->directory && !in->trusted && size <= MEMO_ATTEMPT_COPY_BYTES);
 }
 
 /* The folders that @to lies in. They are ours: whatever else has such a name is refused. */
@@ -106,6 +106,18 @@ static int copy_input(struct memo_worker *w, const struct memo_job_input *in, in
 	if (r < 0)
 		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "the input '%s' cannot be copied to '%s': %s",
 					 in->from, in->to, memo_strerror(r));
+	return in->guarded && !memo_id_equal(&id, &in->id) ? changed(w, in) : 0;
+}
+
+static int copy_directory(struct memo_worker *w, const struct memo_job_input *in, int from)
+{
+	struct memo_id id;
+	int r = memo_worker_copy_dir(from, w->work, in->to, &id);
+	if (r == -ENOSPC || r == -EDQUOT)
+		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "the input '%s' cannot be copied to '%s': %s",
+					 in->from, in->to, memo_strerror(r));
+	if (r < 0)
+		return input_error(w, in, r);
 	return in->guarded && !memo_id_equal(&id, &in->id) ? changed(w, in) : 0;
 }
 
@@ -178,6 +190,8 @@ static int place_input(struct memo_worker *w, struct memo_job_input *in)
 			return input_error(w, in, r);
 		in->copy = in->copy || (in->guarded && !in->directory && is_memory(fd));
 		if (is_copied(in, in->guarded ? in->guard.size : (uint64_t)st.st_size)) {
+			if (in->directory)
+				return copy_directory(w, in, fd);
 			if (in->guarded && !in->trusted && in->guard.size != (uint64_t)st.st_size)
 				return changed(w, in);
 			return copy_input(w, in, fd);

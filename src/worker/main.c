@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#define RESERVE "exit.reserve"
+#define RESERVE_BYTES 16384
 #define KEPT_STDERR_BYTES (64 << 10) /* of a log that has to give way to the record */
 
 static void decide(struct memo_worker *w, enum memo_exit_status status, const char *fmt, va_list ap)
@@ -149,9 +151,31 @@ static void blame_space(struct memo_worker *w)
 			w->exit.code, w->path);
 }
 
+/* Room for the record, before anything is done: the end of ten hours must not depend on a few bytes and an inode. */
+static int reserve(struct memo_worker *w)
+{
+	MEMO_AUTO_FD int fd = openat(w->dir, RESERVE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+	int r = fd < 0 ? memo_errno() : -posix_fallocate(fd, 0, RESERVE_BYTES);
+	/* Where nothing can be reserved, what there is at the end has to do. */
+	return r == -ENOSPC || r == -EDQUOT ? memo_worker_error(w, r, MEMO_EXIT_SPACE, "the disk is full") : 0;
+}
+
+/* The record in the place that was kept for it. */
+static int use_reserve(const struct memo_worker *w, const struct memo_buf *b)
+{
+	MEMO_AUTO_FD int fd = openat(w->dir, RESERVE, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int r = fd < 0 ? memo_errno() : memo_io_write_all(fd, b->data, b->len);
+	if (r == 0 && (ftruncate(fd, (off_t)b->len) < 0 || fsync(fd) < 0 ||
+		       renameat(w->dir, RESERVE, w->dir, "exit.json") < 0))
+		r = memo_errno();
+	return r < 0 ? r : memo_io_sync_dir(w->dir, ".");
+}
+
 static void attempt(struct memo_worker *w)
 {
-	int r = read_job(w);
+	int r = reserve(w);
+	if (r == 0)
+		r = read_job(w);
 	if (r == 0)
 		r = follow_owner(w);
 	if (r == 0)
@@ -204,6 +228,8 @@ static int write_exit(struct memo_worker *w, struct memo_err *err)
 	int r = memo_exit_encode(&w->exit, &b);
 	if (r == 0)
 		r = memo_io_replace(w->dir, "exit.json", b.data, b.len, 0644, true);
+	if (r == -ENOSPC || r == -EDQUOT)
+		r = use_reserve(w, &b);
 	for (int step = 0; step < 3 && (r == -ENOSPC || r == -EDQUOT) && make_room(w, step); step++)
 		r = memo_io_replace(w->dir, "exit.json", b.data, b.len, 0644, true);
 	return r < 0 ? memo_fail(err, r, "'%s/exit.json': cannot write: %s", w->path, memo_strerror(r)) : 0;

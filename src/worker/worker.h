@@ -39,6 +39,9 @@ int memo_worker_error(struct memo_worker *w, int code, enum memo_exit_status sta
 /* True when there is an owner to live for and it is gone. */
 bool memo_worker_orphaned(const struct memo_worker *w);
 
+/* Copies directory @from to @to in @work, links followed; *@id_out: the hash of the copy (copy_dir.c). -EAGAIN: it changed. */
+MEMO_MUST int memo_worker_copy_dir(int from, int work, const char *to, struct memo_id *id_out);
+
 MEMO_MUST int memo_worker_prepare(struct memo_worker *w);
 /* Of prepare: the inputs and the folder of the output. */
 MEMO_MUST int memo_worker_place(struct memo_worker *w);

@@ -95,8 +95,6 @@ static void test_job_refuses(void)
 		{ "inputs", "[{\"to\":\"/x\",\"from\":\"/a\"}]", "inputs[0]" },
 		{ "inputs", "[{\"to\":\"x\",\"from\":\"a\"}]", "absolute" },
 		{ "inputs", "[{\"to\":\"x\"}]", "'from' is missing" },
-		{ "inputs", "[{\"to\":\"x\",\"from\":\"/a\",\"copy\":true,\"directory\":true}]",
-		  "cannot be copied" },
 		{ "inputs", "[{\"to\":\"x\",\"from\":\"/a\",\"guard\":{\"dev\":1}}]", "'ino' is missing" },
 		{ "inputs", "{}", "array" },
 		{ "output", "\"Fil\"", "no type of output" },

@@ -212,6 +212,81 @@ static void test_code_file(void)
 	memo_task_unref(t);
 }
 
+/* What is around a file decides how much of its comments counts: the methods of two files in each row. */
+static void test_together(void)
+{
+	static const struct {
+		const char *command, *name[2], *text[2], *method[2];
+	} rows[] = {
+		{ "[\"sh\",\"a.sh\"]",
+		  { "a.sh", "b.py" },
+		  { "python3 b.py\n", "a = 1 # b\n" },
+		  { "shell", "python" } },
+		/* run by what no lexer reads, given to a program that reads it, with an option that shows it */
+		{ "[\"zsh\",\"a.sh\"]", { "a.sh", "b.py" }, { "a\n", "b\n" }, { "bytes", "python" } },
+		{ "[\"cat\",\"a.sh\"]", { "a.sh", "b.py" }, { "a\n", "b\n" }, { "bytes", "python" } },
+		{ "[\"bash\",\"-v\",\"a.sh\"]", { "a.sh", "b.py" }, { "a\n", "b\n" }, { "bytes", "python" } },
+		{ "[\"bash\",\"-eu\",\"a.sh\"]", { "a.sh", "b.py" }, { "a\n", "b\n" }, { "shell", "python" } },
+		{ "[\"python3\",\"-u\",\"b.py\"]", { "a.sh", "b.py" }, { "a\n", "b\n" }, { "shell", "python" } },
+		{ "[\"python3\",\"a.sh\"]", { "a.sh", "b.py" }, { "a 'b\nc'\n", "b\n" }, { "bytes", "python" } },
+		/* one reads the other */
+		{ "[\"sh\",\"a.sh\"]", { "a.sh", "b.py" }, { "grep '#' b.py\n", "b\n" }, { "shell", "bytes" } },
+		{ "[\"sh\",\"-c\",\"sed 1d b.py\"]", { "a.sh", "b.py" }, { "a\n", "b\n" }, { "shell", "bytes" } },
+		{ "[\"sh\",\"a.sh\"]",
+		  { "a.sh", "b.sh" },
+		  { ". ./b.sh\n", "grep x \"$0\"\n" },
+		  { "bytes", "bytes" } },
+		{ "[\"python3\",\"a.py\"]",
+		  { "a.py", "b.py" },
+		  { "import b\n", "x = inspect.getsource(f)\nimport inspect\n" },
+		  { "bytes", "bytes" } },
+		{ "[\"python3\",\"a.py\"]",
+		  { "a.py", "b.py" },
+		  { "import b\nopen(b.__file__)\n", "b\n" },
+		  { "python", "bytes" } },
+		/* one sees statements, line numbers or messages of the other */
+		{ "[\"python3\",\"a.py\"]",
+		  { "a.py", "b.py" },
+		  { "a\n", "x = traceback.format_exc()\n" },
+		  { "python-shown", "python-shown" } },
+		{ "[\"python3\",\"a.py\"]",
+		  { "a.py", "b.py" },
+		  { "a\n", "import cProfile\n" },
+		  { "python-lines", "python-lines" } },
+		{ "[\"sh\",\"a.sh\"]",
+		  { "a.sh", "b.py" },
+		  { "python3 b.py 2>&1\n", "b\n" },
+		  { "shell-lines", "python-shown" } },
+		{ "[\"sh\",\"a.sh\"]",
+		  { "a.sh", "b.c" },
+		  { "cc -o b b.c\n", "int b; // c\n" },
+		  { "shell", "bytes" } },
+		{ "[\"sh\",\"a.sh\"]",
+		  { "a.sh", "b.c" },
+		  { "cc -g b.c\n", "int b; // c\n" },
+		  { "shell", "bytes" } },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		char definition[400];
+		struct memo_task *t = NULL;
+		struct memo_fingerprint_text text[2];
+		struct memo_fingerprint f[2] = { { .number = 0 }, { .number = 0 } };
+		(void)snprintf(definition, sizeof definition,
+			       "{\"memofs\":1,\"name\":\"t\",\"command\":%s,\"code\":[\"%s\",\"%s\"]}",
+			       rows[i].command, rows[i].name[0], rows[i].name[1]);
+		CHECK_INT(memo_task_parse(definition, strlen(definition), "test", &t, NULL), 0);
+		if (t == NULL)
+			continue;
+		for (size_t k = 0; k < 2; k++)
+			text[k] = (struct memo_fingerprint_text){ rows[i].name[k], rows[i].text[k],
+								  strlen(rows[i].text[k]) };
+		CHECK_INT(memo_fingerprint_files(t, text, 2, f, NULL), 0);
+		for (size_t k = 0; k < 2; k++)
+			CHECK_STR(f[k].method, rows[i].method[k]);
+		memo_task_unref(t);
+	}
+}
+
 int main(void)
 {
 	RUN(test_file_bytes);
@@ -219,5 +294,6 @@ int main(void)
 	RUN(test_language_binary);
 	RUN(test_task);
 	RUN(test_code_file);
+	RUN(test_together);
 	return check_end();
 }

@@ -251,6 +251,8 @@ static inline int open_all(const char *program)
 	int code = memo_store_init(dir, &err);
 	if (code == 0)
 		code = memo_store_open(dir, "test", 0, &notice, &store, &err);
+	if (code == 0)
+		code = memo_store_config_set(store, "writable", top, &err); /* where tasks count */
 	if (code < 0)
 		printf("Bail out! %s\n", err.text);
 	return code < 0 ? code : open_runner();

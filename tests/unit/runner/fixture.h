@@ -28,6 +28,8 @@ static int fixture_start(void)
 	int code = memo_store_probe(dir, NULL) == 0 ? 0 : memo_store_init(dir, &err);
 	if (code == 0)
 		code = memo_store_open(dir, "test", 0, &notice, &store, &err);
+	if (code == 0)
+		code = memo_store_config_set(store, "writable", top, &err); /* where tasks count */
 	struct memo_runner_options o = { .store = store, .worker = worker };
 	if (code == 0)
 		code = memo_runner_open(&o, &runner, &err);

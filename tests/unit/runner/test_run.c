@@ -23,6 +23,8 @@ static void open_all(void)
 	MEMO_AUTO_BUF struct memo_buf notice = { 0 };
 	struct memo_runner_options o = { .worker = worker };
 	int code = memo_store_open(dir, "test", 0, &notice, &store, &err);
+	if (code == 0)
+		code = memo_store_config_set(store, "writable", top, &err); /* where tasks count */
 	o.store = store;
 	if (code == 0)
 		code = memo_runner_open(&o, &runner, &err);

@@ -402,6 +402,8 @@ int main(int argc, char **argv)
 	int code = memo_store_init(dir, &err);
 	if (code == 0)
 		code = memo_store_open(dir, "test", 0, &notice, &store, &err);
+	if (code == 0)
+		code = memo_store_config_set(store, "writable", top, &err); /* where tasks count */
 	struct memo_runner_options o = { .store = store, .worker = worker };
 	if (code == 0)
 		code = memo_runner_open(&o, &runner, &err);
