@@ -35,11 +35,11 @@ teardown() {
 	    while not stop:
 	        v += 1
 	        write(v)
-	        time.sleep(0.005)
+	        time.sleep(0.2)
 	write(0)
 	t = threading.Thread(target=writer)
 	t.start()
-	end = time.monotonic() + 3
+	end = time.monotonic() + 6
 	while time.monotonic() < end:
 	    before = last
 	    try:
