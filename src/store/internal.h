@@ -110,6 +110,9 @@ struct memo_store {
 	int dir_fd;
 	int lock_fd;
 	int objects_fd;
+	/* Whether this process knows that objects/xx has its name on the disk: who finds it there may be ahead of who
+	 * made it, or come after one who was killed before the sync. */
+	_Atomic bool object_shards[256];
 	int receipts_fd;
 	int task_receipts_fd;
 	int logs_fd;

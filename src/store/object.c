@@ -27,22 +27,30 @@ void memo_object_name(const struct memo_id *id, enum memo_object_kind kind, char
 	(void)snprintf(out, MEMO_OBJECT_NAME, "%.2s/%s%s", hex, hex, suffix(kind));
 }
 
-/* The directory that holds @id, made durably when it is new. @leaf: the name in it. */
+/* The directory that holds @id, made when there is none; its name is durable. */
 static int shard(struct memo_store *s, const struct memo_id *id, int *fd_out)
 {
 	char name[MEMO_OBJECT_NAME];
 	memo_object_name(id, MEMO_OBJECT_FILE, name);
 	name[2] = '\0';
-	int r = memo_io_open_dir(s->objects_fd, name, fd_out);
-	if (r != -ENOENT)
-		return r;
-	r = memo_io_mkdir(s->objects_fd, name, 0755);
-	/* Whatever the umask says: who may come this far is decided above. */
-	if (r == 0 && fchmodat(s->objects_fd, name, 0755, 0) < 0)
-		r = memo_errno();
-	if (r == 0)
+	MEMO_AUTO_FD int fd = -1;
+	int r = memo_io_open_dir(s->objects_fd, name, &fd);
+	if (r == -ENOENT) {
+		r = memo_io_mkdir(s->objects_fd, name, 0755);
+		/* Whatever the umask says: who may come this far is decided above. */
+		if (r == 0 && fchmodat(s->objects_fd, name, 0755, 0) < 0)
+			r = memo_errno();
+		if (r == 0)
+			r = memo_io_open_dir(s->objects_fd, name, &fd);
+	}
+	if (r == 0 && !atomic_load(&s->object_shards[id->byte[0]])) {
 		r = memo_io_sync_dir(s->objects_fd, ".");
-	return r < 0 ? r : memo_io_open_dir(s->objects_fd, name, fd_out);
+		if (r == 0)
+			atomic_store(&s->object_shards[id->byte[0]], true);
+	}
+	if (r == 0)
+		*fd_out = memo_fd_steal(&fd);
+	return r;
 }
 
 /* ---- quarantine ---------------------------------------------------------------------------------------- */

@@ -231,7 +231,8 @@ int memo_receipts_open(struct memo_store *s)
 		if (r == 0)
 			r = memo_io_open_dir(s->receipts_fd, recent_name[i], &s->recent.fd[i]);
 	}
-	return r;
+	/* Also the names of shards whose maker was killed before it had synced them. */
+	return r < 0 ? r : memo_io_sync_dir(s->receipts_fd, ".");
 }
 
 void memo_receipts_close(struct memo_store *s)
