@@ -30,7 +30,7 @@
 #define INO_GAP 65536
 #define ACTIVE_AT_ONCE 256
 #define SHARDS 256
-#define THREADS 2
+#define THREADS 8 /* small files of a cold disk are waited for, not computed */
 #define BATCH_RECEIPTS 1000
 #define BATCH_BYTES ((size_t)4 << 20)
 #define PROGRESS_NS (2 * MEMO_NS_PER_S)
