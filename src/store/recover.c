@@ -117,11 +117,13 @@ static int adopt_name(struct recovery *x, const json_t *receipt, const struct me
 	int r = memo_key(&k, task, version, name);
 	if (r < 0)
 		return r;
-	if (x->shared != NULL)
+	if (x->shared == NULL) {
+		r = adopt_name_row(x, &k, receipt, res);
+	} else {
 		memo_mutex_lock(&x->shared->names);
-	r = adopt_name_row(x, &k, receipt, res);
-	if (x->shared != NULL)
+		r = adopt_name_row(x, &k, receipt, res);
 		memo_mutex_unlock(&x->shared->names);
+	}
 	if (r < 0)
 		return r;
 	const json_t *inputs = json_object_get(receipt, "inputs");
