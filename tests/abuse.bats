@@ -35,11 +35,11 @@ teardown() {
 	    while not stop:
 	        v += 1
 	        write(v)
-	        time.sleep(0.005)
+	        time.sleep(0.2)
 	write(0)
 	t = threading.Thread(target=writer)
 	t.start()
-	end = time.monotonic() + 3
+	end = time.monotonic() + 6
 	while time.monotonic() < end:
 	    before = last
 	    try:
@@ -133,6 +133,7 @@ teardown() {
 	"$MEMOFS" --store "$D/small/s" add "$TASKS/fills"
 	stdout=$(errno_of open "$D/smallmnt/tasks/fills/1/mb=50")
 	stderr=$(errno_of open "$D/smallmnt/tasks/fills/1/err=true,mb=50")
+	wait_until 10 test -r "$D/smallmnt/tasks/fills/1/mb=5" # what filled it is removed after the answer
 	after=$(wc -c <"$D/smallmnt/tasks/fills/1/mb=5")
 	"$MEMOFS" --store "$D/small/s" umount "$D/smallmnt"
 	umount "$D/small"

@@ -38,10 +38,10 @@ object() { # NAME [SUFFIX]
 	same "in the store" "444 555" "$(stat -c %a "$(object modes .d)"/* | sort -u | paste -sd' ')"
 }
 
-@test "the folder of the output is there before the task begins" {
-	made folder File a/b/c.txt 'echo there >"$OUTPUT"'
+@test "the work directory is empty when the task begins: the folder of the output is the task's to make" {
+	made folder File a/b/c.txt 'test -z "$(ls -A)" && mkdir a a/b && echo there >"$OUTPUT"'
 	same text there "$(rd "$MNT/tasks/folder/1/@default")"
-	made folders Directory x/y 'mkdir "$OUTPUT" && echo there >"$OUTPUT/f"'
+	made folders Directory x/y 'mkdir -p "$OUTPUT" && echo there >"$OUTPUT/f"'
 	same text there "$(rd "$MNT/tasks/folders/1/@default/f")"
 }
 

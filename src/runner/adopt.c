@@ -250,7 +250,7 @@ static struct left *take(struct memo_runner *r, const struct memo_id *identity) 
 int memo_adopt_try(struct memo_runner *r, const struct memo_id *identity, struct memo_err *err)
 {
 	memo_mutex_lock(&r->mu);
-	bool any = r->left != NULL;
+	bool any = r->left != NULL || r->taken; /* the one that is just being taken up may be it */
 	memo_mutex_unlock(&r->mu);
 	if (!any)
 		return 0;
@@ -259,17 +259,20 @@ int memo_adopt_try(struct memo_runner *r, const struct memo_id *identity, struct
 	for (;;) {
 		memo_mutex_lock(&r->mu);
 		struct left *l = take(r, identity);
+		r->taken = l != NULL;
 		memo_mutex_unlock(&r->mu);
 		if (l == NULL)
 			break;
 		code = take_up(r, l->dir);
+		memo_mutex_lock(&r->mu);
 		if (code == -ENOSPC) {
-			memo_mutex_lock(&r->mu);
 			l->next = r->left;
 			r->left = l;
-			memo_mutex_unlock(&r->mu);
-			break;
 		}
+		r->taken = false;
+		memo_mutex_unlock(&r->mu);
+		if (code == -ENOSPC)
+			break;
 		free_left(l);
 	}
 	memo_mutex_unlock(&r->adopting);

@@ -237,6 +237,7 @@ struct memo_runner {
 
 	struct memo_mutex adopting; /* outside of mu: one is taken up at a time */
 	struct left *left;
+	bool taken; /* one was taken out of @left and is being published */
 	struct timer adopt_timer;
 	struct job adopt_job;
 

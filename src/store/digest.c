@@ -247,9 +247,9 @@ static int open_input(const struct memo_store *s, const char *path, bool directo
 
 /* ---- hashing ------------------------------------------------------------------------------------------- */
 
-/* One try; -EAGAIN: it changed meanwhile. */
-static int hash_file(struct memo_store *s, const char *path, const struct memo_who *who, struct memo_digest *out,
-		     struct memo_err *err)
+/* One try; -EAGAIN: it changed meanwhile. @settle: it is worth waiting for. */
+static int hash_file(struct memo_store *s, const char *path, const struct memo_who *who, bool settle,
+		     struct memo_digest *out, struct memo_err *err)
 {
 	MEMO_AUTO_FD int fd = -1;
 	int r = open_input(s, path, false, who, &fd, err);
@@ -263,7 +263,8 @@ static int hash_file(struct memo_store *s, const char *path, const struct memo_w
 	struct memo_digest d = { .guard = guard_of(&before) };
 	if (recall(s, path, &d.guard, out) == 0)
 		return 0;
-	wait_settled(&d.guard, now);
+	if (settle)
+		wait_settled(&d.guard, now);
 	now = coarse_now();
 	bool show = mappings_show(fd);
 	if (fstat(fd, &before) < 0)
@@ -317,8 +318,9 @@ int memo_store_digest(struct memo_store *s, const char *path, bool directory, co
 		      struct memo_digest *out, struct memo_err *err)
 {
 	int r = -EAGAIN;
+	/* What is replaced more often than the clock's grain never settles: after the first try it is taken as it is. */
 	for (int i = 0; i < TRIES && r == -EAGAIN; i++)
-		r = directory ? hash_directory(s, path, who, out, err) : hash_file(s, path, who, out, err);
+		r = directory ? hash_directory(s, path, who, out, err) : hash_file(s, path, who, i == 0, out, err);
 	return r;
 }
 

@@ -1,4 +1,4 @@
-/* Where the store lies: on what kind of file system, who else could replace it, and whether there is room for new work.
+/* Where the store lies: on what kind of file system, and whether there is room for new work. (Who else could replace it: safe.c.)
  *
  * The floor keeps what is needed to record what runs already, and RocksDB out of trouble: the larger of one hundredth and
  * ROOM_BYTES, but never more than an eighth, so that small disks are usable. Files are counted like bytes: a disk without inodes
@@ -10,8 +10,6 @@
 #include "place.h"
 
 #include <linux/magic.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
@@ -85,28 +83,7 @@ const char *memo_place_network(unsigned long type)
 	return NULL;
 }
 
-/* ---- ancestors ------------------------------------------------------------------------------------------- */
-
-/* Who may write to a directory above the store may put another one in its place. */
-static void check_parents(const char *dir, struct memo_buf *notice)
-{
-	MEMO_AUTO_FREE char *path = strdup(dir);
-	for (char *slash = path != NULL ? strrchr(path, '/') : NULL; slash != NULL; slash = strrchr(path, '/')) {
-		slash[slash == path ? 1 : 0] = '\0';
-		struct stat st;
-		bool open_to_all = stat(path, &st) == 0 && (st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH;
-		if (open_to_all)
-			(void)memo_buf_printf(
-				notice,
-				"'%s' may be written by everybody, who could replace the store below it; "
-				"chmod o-w it, or move the store\n",
-				path);
-		if (slash == path)
-			break;
-	}
-}
-
-int memo_place_check(const char *dir, struct memo_buf *notice, struct memo_err *err)
+int memo_place_check(const char *dir, struct memo_err *err)
 {
 	static const char *const parts[] = { "", "/db" };
 	struct statfs fs;
@@ -128,6 +105,5 @@ int memo_place_check(const char *dir, struct memo_buf *notice, struct memo_err *
 				"hold; put it on a local disk",
 				dir, name);
 	}
-	check_parents(dir, notice);
 	return 0;
 }

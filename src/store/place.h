@@ -11,7 +11,7 @@
 uint64_t memo_place_floor(uint64_t total, uint64_t least);
 /* The name of a network or cluster file system by its statfs type; NULL: none of those. */
 const char *memo_place_network(unsigned long type);
-/* -ENOTSUP: @dir or its database is on a network file system. @notice: who else could replace the store. */
-MEMO_MUST int memo_place_check(const char *dir, struct memo_buf *notice, struct memo_err *err);
+/* -ENOTSUP: @dir or its database is on a network file system. */
+MEMO_MUST int memo_place_check(const char *dir, struct memo_err *err);
 
 #endif

@@ -440,7 +440,7 @@ static int open_store(struct memo_store *s, const char *dir, const char *purpose
 	if (r == 0)
 		r = check_format(s, err);
 	if (r == 0)
-		r = memo_place_check(s->dir, notice, err);
+		r = memo_place_check(s->dir, err);
 	if (r == 0)
 		r = read_boot(s);
 	if (r == 0)

@@ -238,10 +238,6 @@ int memo_worker_place(struct memo_worker *w)
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < w->job.inputs; i++)
 		r = place_input(w, &w->job.input[i]);
-	/* Where the output is to appear; the task makes the rest. */
-	if (r == 0 && w->job.output_path != NULL && (r = make_parents(w->work, w->job.output_path)) < 0)
-		return memo_worker_error(w, r, MEMO_EXIT_ERROR, "the output '%s': cannot make its folder: %s",
-					 w->job.output_path, memo_strerror(r));
 	return r;
 }
 

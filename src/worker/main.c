@@ -224,6 +224,9 @@ static int write_exit(struct memo_worker *w, struct memo_err *err)
 	char host[HOST_NAME_MAX + 1] = "";
 	if (gethostname(host, sizeof host - 1) == 0)
 		w->exit.host = strdup(host);
+	/* What filled the disk must not stay and keep it full. */
+	for (int step = 0; step < 3 && w->exit.status == MEMO_EXIT_SPACE; step++)
+		(void)make_room(w, step);
 	MEMO_AUTO_BUF struct memo_buf b = { 0 };
 	int r = memo_exit_encode(&w->exit, &b);
 	if (r == 0)
