@@ -40,7 +40,7 @@ def run(c):
         load = Load(c, p, "k", SIZES, NAPS)
         for r in c.each_round():
             rng = c.rng(r)
-            load.struck(load.batch(r, rng), rng, p.kill9)
+            load.struck(load.batch(r, rng), rng, p.kill9, 0.05)
             if r % 7 == 6:
                 mount_killed(c, p, rng)
             mount_again(c, p)
