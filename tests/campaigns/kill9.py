@@ -7,7 +7,7 @@ import subprocess
 from campaign import kill, processes_with, wait_gone
 from load import Load, mount_again
 
-SHORT, LONG = 50, 2000
+SHORT, LONG = 40, 2000
 SIZES = (0, 1, 64, 1000, 4096, 4097, 70000) * 3 + (600000,)
 NAPS = ("0", "0", "0", "0.01", "0.03")
 
