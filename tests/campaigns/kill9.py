@@ -46,6 +46,6 @@ def run(c):
             mount_again(c, p)
             load.ledger.check()
         load.end()
-    c.need("strikes in flight", c.rounds * 3 // 4)
+    c.need("strikes in flight", c.rounds * 3 // 5)
     c.need("inputs", c.rounds * 6)
     c.need("strikes at a start", c.rounds // 20)
