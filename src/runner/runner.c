@@ -113,10 +113,11 @@ void memo_runner_close(struct memo_runner *r)
 	while (r->live_calls != NULL || r->live_execs != NULL)
 		memo_cond_wait(&r->idle, &r->mu);
 	memo_mutex_unlock(&r->mu);
-	memo_local_close(r->local);
 	memo_runs_flush(r);
 	memo_retain_close(r);
+	/* The job that started a worker may not have come to its end, though the worker has: the executor goes last. */
 	memo_pool_stop(r);
+	memo_local_close(r->local);
 	memo_adopt_close(r);
 	memo_mutex_lock(&r->mu);
 	memo_runs_close(r);

@@ -29,6 +29,20 @@ def files(db, kind):
     return sorted(f for f in glob.glob(os.path.join(db, names)) if os.path.getsize(f) > 0)
 
 
+def records(file):
+    """Where the records of one of RocksDB's logs end: a list of tables that is cut there is an older one, and whole."""
+    with open(file, "rb") as f:
+        data = f.read()
+    at, found = 0, []
+    while at + 7 <= len(data):
+        length = int.from_bytes(data[at + 4:at + 6], "little")
+        if length == 0:
+            break
+        at += 7 + length
+        found.append(at)
+    return found[1:-1]
+
+
 def damage(rng, file, way):
     size = os.path.getsize(file)
     if way == "remove":
@@ -36,7 +50,8 @@ def damage(rng, file, way):
         return
     with open(file, "r+b") as f:
         if way == "cut":
-            f.truncate(rng.randrange(size))
+            ends = records(file) if "MANIFEST-" in file else []
+            f.truncate(rng.choice(ends) if ends and rng.random() < 0.7 else rng.randrange(size))
             return
         at = rng.randrange(size) if way == "flip" else rng.randrange(0, size, 4096)
         f.seek(at)
@@ -79,7 +94,7 @@ def run(c):
             kind = ("sst", "log", "MANIFEST", "CURRENT", "sst", "log", "MANIFEST",
                     rng.choice(("CURRENT", "OPTIONS", "IDENTITY")))[r % 8]
             way = WAYS[(r * 3 + r // 4) % 4]
-            stop = "kill" if kind == "log" or rng.random() < 0.5 else "clean"
+            stop = "kill" if kind == "log" or rng.random() < (0.25 if kind == "MANIFEST" else 0.5) else "clean"
             one(c, rng, base, r, kind, way, stop, live=kind == "sst" and r % 8 == 4)
     c.need("rounds with a mount", c.rounds)
     for kind in ("log", "sst", "MANIFEST", "CURRENT"):
