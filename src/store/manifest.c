@@ -7,8 +7,7 @@
  * any time: then the database is rebuilt on the spot (heal): every row that can still be read is copied into a new one,
  * the store's own function puts back what the receipts tell, and the call that met the damage goes on, so that nobody takes a
  * damaged row for one that is not there.
- * (RocksDB's own repair was tried and not taken: it drops the whole file around one damaged block, and rows that are in
- * the log alone.)
+ * (RocksDB's own repair is not used: it leaves out the whole file around one damaged block.)
  * DIR/db/LOCK is never opened or closed here: closing any descriptor of it would drop RocksDB's own lock. */
 #include "manifest_private.h"
 

@@ -88,6 +88,15 @@ class Disk:
         finally:
             os.close(fd)
 
+    def ease(self):
+        """A little room: a small task would fit, but it is below the floor."""
+        if self.kind == "inodes":
+            for n in range(60):
+                os.unlink(os.path.join(self.filler, "i%d" % n))
+        else:
+            name = os.path.join(self.filler, "bytes")
+            os.truncate(name, os.path.getsize(name) - (2 << 20))
+
     def room(self):
         shutil.rmtree(self.filler, ignore_errors=True)
 
@@ -126,6 +135,12 @@ class Round:
             self.c.hit("fitted after all")
         elif self.c.expect(got.status in FULL, "%s: on a full disk: errno %d, want ENOSPC" % (ident, got.status)):
             self.c.hit("ENOSPC")
+
+    def below_floor(self, ident):
+        got = self.read(ident)
+        self.c.expect(got.status in FULL, "%s: below the floor: errno %d, want ENOSPC" % (ident, got.status))
+        self.c.expect(self.p.executions(ident) == 0, "%s: was begun below the floor" % ident)
+        self.c.hit("refused below the floor")
 
     def resumes(self, ident, **how):
         begin = time.monotonic()
@@ -208,6 +223,8 @@ def one(c, r):
                 x.refused("m")
             before = p.executions()
             x.refused("again")
+            disk.ease()
+            x.below_floor("below")
             x.alive("on the full disk")
             disk.room()
             for i in range(3):
@@ -241,6 +258,7 @@ def run(c):
         one(c, r)
     c.need("ENOSPC", c.rounds * 3)
     c.need("resumed", c.rounds * 3)
+    c.need("refused below the floor", c.rounds)
     c.need("cached reads", c.rounds * 10)
     c.need("parked", c.rounds // 3)
     c.need("started on a full disk", c.rounds // 3)
