@@ -218,6 +218,7 @@ eio_mount() {
 	MEMO_EIO=$D/eio LD_PRELOAD=$TOOLS/eio.so mount_up
 }
 
+# bats test_tags=preload
 @test "a read error is an error, and no reason to compute: EIO, and well again when the disk is" {
 	same made "hello 7" "$(rd "$MNT/tasks/hello/1/n=7")"
 	eio_mount
@@ -236,6 +237,7 @@ eio_mount() {
 	has "$(cat "$STORE/memofs.log")" "cannot be read: Input/output error"
 }
 
+# bats test_tags=preload
 @test "an object that fails twice is given up and computed once; one that goes on failing is not computed again" {
 	same made "hello 8" "$(rd "$MNT/tasks/hello/1/n=8")"
 	eio_mount
@@ -254,6 +256,7 @@ eio_mount() {
 	same "executed once" $((before + 1)) "$(executions hello)"
 }
 
+# bats test_tags=preload
 @test "a disk that fails altogether: at most eight objects are computed again" {
 	for n in $(seq 100 119); do rd "$MNT/tasks/hello/1/n=$n" >/dev/null; done
 	eio_mount
@@ -271,6 +274,7 @@ eio_mount() {
 	same "nothing more" "$after" "$(executions hello)"
 }
 
+# bats test_tags=preload
 @test "verify and fsck call an unreadable object unreadable, and leave it alone" {
 	same made "hello 9" "$(rd "$MNT/tasks/hello/1/n=9")"
 	eio_mount

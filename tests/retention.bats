@@ -354,7 +354,7 @@ cached_names() { find "$MNT/cached/$1/1" -mindepth 1 -maxdepth 1 -printf '%f\n' 
 	out=$(mem gc --max-size 0 --dry-run)
 	has "$out" "/tasks/bulk/1/id=dry,nap=0.1"
 	has "$out" "garbage              object"
-	has "$out" "would free 195.3 KiB: 1 results, 0.1 s of work; 1 pieces of garbage, 97.7 KiB"
+	[[ "$out" =~ "would free 195.3 KiB: 1 results, "[0-9.]+" s of work; 1 pieces of garbage, 97.7 KiB" ]]
 	mem gc --max-size 0 --dry-run --json | python3 -c '
 import json, sys
 rows = [json.loads(l) for l in sys.stdin]

@@ -373,7 +373,7 @@ BOMB=$((2 * (1024 + 64 * $(nproc))))
 }
 
 @test "what a task left running is gone before its output is kept" {
-	same output first "$(mem get c 'c=echo first; (trap "" TERM HUP; while :; do echo late; sleep 0.02; done) & setsid sh -c "sleep 1000.5; echo later" & exit 0' 2>/dev/null)"
+	same output first "$(mem get c 'c=echo first; (trap "" TERM HUP; sleep 0.5; while :; do echo late; sleep 0.02; done) & setsid sh -c "sleep 1000.5; echo later" & exit 0' 2>/dev/null)"
 	[ -z "$(pgrep -f 'sleep 1000.5')" ]
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/scope.h"
 #include "base/sync.h"
@@ -141,7 +142,20 @@ static void on_say(void *arg, bool progress, const char *line)
 	report(d, 'n', line);
 }
 
-/* Another command soon gives the store back. Another daemon does not: once its socket answers, waiting is over. */
+/* A daemon serves the store. One that was killed and is not quite gone takes the connection, too, but never answers. */
+static bool served(const char *store)
+{
+	struct memo_client *other = NULL;
+	if (memo_client_connect(store, &other, NULL) < 0)
+		return false;
+	MEMO_AUTO_JSON json_t *hello = json_pack("{s:s}", "op", "hello");
+	MEMO_AUTO_JSON json_t *reply = NULL;
+	int r = hello == NULL ? -ENOMEM : memo_client_call(other, hello, NULL, NULL, &reply, NULL, NULL);
+	memo_client_close(other);
+	return r == 0;
+}
+
+/* Another command soon gives the store back. Another daemon does not: once it answers, waiting is over. */
 static int open_store(struct daemon *d, struct memo_err *err)
 {
 	char purpose[512];
@@ -149,13 +163,8 @@ static int open_store(struct daemon *d, struct memo_err *err)
 	int64_t deadline = memo_now_ns() + CLI_WAIT_MS * MEMO_NS_PER_MS;
 	for (;;) {
 		int r = memo_store_open_told(d->o->store, purpose, OWNER_POLL_MS, on_say, d, &d->store, err);
-		if (r != -EBUSY || memo_now_ns() > deadline)
+		if (r != -EBUSY || memo_now_ns() > deadline || served(d->o->store))
 			return r;
-		struct memo_client *other = NULL;
-		if (memo_client_connect(d->o->store, &other, NULL) == 0) {
-			memo_client_close(other);
-			return r;
-		}
 	}
 }
 

@@ -15,6 +15,7 @@ struct seen {
 	const char *language;
 	enum memo_lex_sight sight;
 	bool keeps_errors;
+	bool folder;
 };
 
 static bool name_byte(char c)
@@ -95,6 +96,60 @@ static bool keeps_places(const char *text, size_t len)
 	return len >= 2 && memcmp(text, "-g", 2) == 0;
 }
 
+/* One of @words stands in it, as a word of its own. */
+static bool has_word(const char *text, size_t len, const char *const *words)
+{
+	for (; *words != NULL && len > 0; words++) {
+		size_t n = strlen(*words);
+		for (const char *p = text; (p = memmem(p, (size_t)(text + len - p), *words, n)) != NULL; p += n) {
+			if ((p == text || !name_byte(p[-1])) && (p + n == text + len || !name_byte(p[n])))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A word of dots and slashes at @i, which names a folder, where it is an argument. */
+static bool names_folder(const char *text, size_t len, size_t i)
+{
+	size_t end = i;
+	while (end < len && (text[end] == '.' || text[end] == '/'))
+		end++;
+	if (end == i || (end < len && strchr(" \t\n;|&)", text[end]) == NULL))
+		return false;
+	while (i > 0 && strchr(" \t", text[i - 1]) != NULL)
+		i--;
+	return i > 0 && strchr("\n;&|({", text[i - 1]) == NULL; /* else it is the command that reads in a file */
+}
+
+/* A pattern that the shell fills in with names of files, or a folder as an argument. */
+static bool shell_pattern(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		char before = i > 0 ? text[i - 1] : '\n';
+		char after = i + 1 < len ? text[i + 1] : '\n';
+		bool begins = strchr(" \t", before) != NULL;
+		if ((text[i] == '*' && before != '$' && after != ')') || (text[i] == '?' && before != '$') ||
+		    (text[i] == '[' && (begins || before == '/') && strchr(" \t\n[", after) == NULL) ||
+		    (begins && names_folder(text, len, i)))
+			return true;
+	}
+	return false;
+}
+
+/* The files of a command lie in its work directory: whatever takes in a whole folder sees them, or their sizes. */
+static bool takes_folder(const char *language, const char *text, size_t len)
+{
+	static const char *const programs[] = { "ls",  "dir", "vdir", "find", "du",  "tree",  "git",  "make",
+						"tar", "zip", "cpio", "PWD",  "pwd", "rsync", "glob", NULL };
+	static const char *const calls[] = { "listdir", "scandir", "glob",	 "walk",      "iterdir",  "rglob",
+					     "fwalk",	"walk",	   "list.files", "list.dirs", "Sys.glob", "dir",
+					     "system",	"popen",   "subprocess", NULL };
+	if (strcmp(language, "shell") == 0)
+		return has_word(text, len, programs) || shell_pattern(text, len);
+	return has_word(text, len, calls);
+}
+
 static void raise_to(enum memo_lex_sight *sight, enum memo_lex_sight to)
 {
 	if (*sight < to)
@@ -107,6 +162,8 @@ static enum memo_lex_sight around(const struct memo_task *t, const struct memo_f
 {
 	enum memo_lex_sight sight = n > MAX_FILES ? MEMO_SIGHT_TEXT : MEMO_SIGHT_NONE;
 	bool c = strcmp(seen[i].language, "c") == 0;
+	if (seen[i].folder)
+		raise_to(&sight, MEMO_SIGHT_TEXT);
 	for (size_t k = 0; k < n && sight < MEMO_SIGHT_TEXT; k++) {
 		if (k == i)
 			continue;
@@ -114,6 +171,8 @@ static enum memo_lex_sight around(const struct memo_task *t, const struct memo_f
 			raise_to(&sight, seen[k].sight);
 		if (seen[k].keeps_errors)
 			raise_to(&sight, in_errors(seen[i].language));
+		if (seen[k].folder)
+			raise_to(&sight, MEMO_SIGHT_TEXT);
 		if (reads(text[k].data, text[k].len, text[i].name) ||
 		    (c && keeps_places(text[k].data, text[k].len)))
 			raise_to(&sight, MEMO_SIGHT_TEXT);
@@ -123,20 +182,25 @@ static enum memo_lex_sight around(const struct memo_task *t, const struct memo_f
 		size_t len = strlen(word);
 		if (memo_lex_keeps_errors(word, len))
 			raise_to(&sight, in_errors(seen[i].language));
-		if ((strchr(word, ' ') != NULL && reads(word, len, text[i].name)) || (c && keeps_places(word, len)))
+		bool program = strchr(word, ' ') != NULL;
+		if ((program && (reads(word, len, text[i].name) || takes_folder("shell", word, len))) ||
+		    (c && keeps_places(word, len)))
 			raise_to(&sight, MEMO_SIGHT_TEXT);
 	}
 	return sight;
 }
 
-static int survey(const struct memo_fingerprint_text *text, size_t n, struct seen *seen)
+static int survey(const struct memo_task *t, const struct memo_fingerprint_text *text, size_t n, struct seen *seen)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct memo_lexed x;
 		int r = memo_lex(text[i].name, text[i].data, text[i].len, &x);
 		if (r < 0)
 			return r;
-		seen[i] = (struct seen){ x.language, x.sight, x.keeps_errors };
+		bool cut = x.normal.len > 0;
+		seen[i] = (struct seen){ .language = x.language, .sight = x.sight, .keeps_errors = x.keeps_errors };
+		seen[i].folder = t->script == NULL && (cut ? takes_folder(x.language, x.normal.data, x.normal.len)
+							   : takes_folder(x.language, text[i].data, text[i].len));
 		memo_buf_clear(&x.normal);
 	}
 	return 0;
@@ -147,7 +211,7 @@ int memo_fingerprint_files(const struct memo_task *t, const struct memo_fingerpr
 {
 	MEMO_AUTO_FREE struct seen *seen = calloc(n + 1, sizeof *seen);
 	MEMO_AUTO_FREE const char **run_by = calloc(t->commands + 1, sizeof *run_by);
-	int r = seen == NULL || run_by == NULL ? -ENOMEM : survey(text, n, seen);
+	int r = seen == NULL || run_by == NULL ? -ENOMEM : survey(t, text, n, seen);
 	if (r < 0)
 		return memo_fail(err, r, "task '%s': out of memory", t->name);
 	for (size_t i = 0; i < n; i++) {

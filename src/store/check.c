@@ -444,8 +444,8 @@ static int check_quarantine(struct memo_checker *c)
 	int r = memo_check_list(c->s->quarantine_fd, ".", &l);
 	for (size_t i = 0; i < l.count && r == 0; i++) {
 		char where[300];
-		if (memo_check_young(c, c->s->quarantine_fd, l.name[i]))
-			continue;
+		if (!c->o->empty && memo_check_young(c, c->s->quarantine_fd, l.name[i]))
+			continue; /* of this very check */
 		(void)snprintf(where, sizeof where, "quarantine/%s", l.name[i]);
 		if (c->o->empty) {
 			r = empty_one(c, l.name[i]);

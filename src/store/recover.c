@@ -104,6 +104,15 @@ static int adopt_name_row(struct recovery *x, const struct memo_buf *k, const js
 		       : memo_manifest_write(x->store->manifest, &b, false, x->err);
 }
 
+static int adopt_name_shared(struct recovery *x, const struct memo_buf *k, const json_t *receipt,
+			     const struct memo_result *res)
+{
+	memo_mutex_lock(&x->shared->names);
+	int r = adopt_name_row(x, k, receipt, res);
+	memo_mutex_unlock(&x->shared->names);
+	return r;
+}
+
 /* The name means what was produced last under it. */
 static int adopt_name(struct recovery *x, const json_t *receipt, const struct memo_result *res,
 		      struct memo_batch *b)
@@ -117,13 +126,7 @@ static int adopt_name(struct recovery *x, const json_t *receipt, const struct me
 	int r = memo_key(&k, task, version, name);
 	if (r < 0)
 		return r;
-	if (x->shared == NULL) {
-		r = adopt_name_row(x, &k, receipt, res);
-	} else {
-		memo_mutex_lock(&x->shared->names);
-		r = adopt_name_row(x, &k, receipt, res);
-		memo_mutex_unlock(&x->shared->names);
-	}
+	r = x->shared == NULL ? adopt_name_row(x, &k, receipt, res) : adopt_name_shared(x, &k, receipt, res);
 	if (r < 0)
 		return r;
 	const json_t *inputs = json_object_get(receipt, "inputs");

@@ -13,7 +13,7 @@ import time
 from campaign import Broken, Ledger, Read, work_bytes, work_path
 from shim import DAEMON, FOREVER, WORKER, Shim, error_name
 
-SHORT, LONG = 80, 4000
+SHORT, LONG = 70, 4000
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EINTR)
 EINTR_TIMES = 50  # a call that is interrupted for ever is rightly made for ever
 MOST = 60  # of the same call within one operation

@@ -7,7 +7,7 @@ import subprocess
 from campaign import kill, processes_with, wait_gone
 from load import Load, mount_again
 
-SHORT, LONG = 50, 2000
+SHORT, LONG = 40, 2000
 SIZES = (0, 1, 64, 1000, 4096, 4097, 70000) * 3 + (600000,)
 NAPS = ("0", "0", "0", "0.01", "0.03")
 
@@ -40,12 +40,12 @@ def run(c):
         load = Load(c, p, "k", SIZES, NAPS)
         for r in c.each_round():
             rng = c.rng(r)
-            load.struck(load.batch(r, rng), rng, p.kill9)
+            load.struck(load.batch(r, rng), rng, p.kill9, 0.05)
             if r % 7 == 6:
                 mount_killed(c, p, rng)
             mount_again(c, p)
             load.ledger.check()
         load.end()
-    c.need("strikes in flight", c.rounds * 3 // 4)
+    c.need("strikes in flight", c.rounds * 3 // 5)
     c.need("inputs", c.rounds * 6)
     c.need("strikes at a start", c.rounds // 20)

@@ -23,8 +23,8 @@ size, count = int(os.environ["INPUT_SIZE"]), os.environ["COUNT"]
 part = (ident + "|").encode()
 data = (part * (size // len(part) + 1))[:size]
 path = {"file": "o/f", "out": "/proc/self/fd/1", "dir": "o/sub/f"}[shape]
-if shape == "dir":
-    os.makedirs("o/sub")
+if shape != "out":
+    os.makedirs(os.path.dirname(path))
 with open(path, "wb") as f:
     f.write(data)
 

@@ -3,7 +3,7 @@ interrupted, and for some that were acknowledged before."""
 import concurrent.futures
 import time
 
-from campaign import Ledger, work_bytes, work_path
+from campaign import Ledger, mounts_below, work_bytes, work_path
 
 READERS = 10
 
@@ -50,7 +50,9 @@ class Load:
             concurrent.futures.wait(asked, rng.uniform(0, self.usual))
             before()
         late = rng.random() < last
-        moment = rng.uniform(0, 1.3) * self.usual
+        # Most strikes are to meet reads in flight, whatever the machine does meanwhile.
+        often = c.hits["strikes in flight"] >= 0.85 * c.hits["strikes"]
+        moment = rng.uniform(0, 1.3 if often else 0.6) * self.usual
         concurrent.futures.wait(asked, 20 * c.slow if late else moment)
         flying = sum(not a.done() for a in asked)
         took = time.monotonic() - begin
@@ -92,5 +94,7 @@ def mount_again(c, place, seconds=5, env=None):
     """As a user would: memofs mount, nothing else."""
     place.mount(env=env)
     c.hit("restarts")
+    mounts = len(mounts_below(place.mnt))
+    c.expect(mounts == 1, "%d mounts at the mount point: dead ones were left there" % mounts)
     c.max("seconds of a restart", round(place.mount_seconds, 3), " s")
     c.expect(place.mount_seconds < seconds * c.slow, "a restart took %.1f s" % place.mount_seconds)

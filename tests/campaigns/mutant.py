@@ -36,7 +36,7 @@ class Mutant:
     def patch(self, tree, *options):
         """Applies (or with "-R" takes back). Says what is wrong, or nothing."""
         with open(self.path, "rb") as f:
-            p = subprocess.run(["patch", "-p1", "-s", "-f", "--no-backup-if-mismatch", "-r", "-", "-d", tree, *options],
+            p = subprocess.run(["patch", "-p1", "-s", "-f", "-F0", "--no-backup-if-mismatch", "-r", "-", "-d", tree, *options],
                                stdin=f, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         return "" if p.returncode == 0 else p.stdout.decode(errors="replace").strip()
 
@@ -131,7 +131,11 @@ def try_mutant(tree, m):
         print("mutant %s: does not apply any more: %s" % (m.name, said))
         return False
     try:
-        tree.make()
+        try:
+            tree.make()
+        except SystemExit as e:
+            print("mutant %s: does not build: %s" % (m.name, e), flush=True)
+            return False
         status, text, report = tree.run(m.campaign, m.rounds, m.seed, m.only)
     finally:
         m.patch(tree.dir, "-R")

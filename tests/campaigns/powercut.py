@@ -5,6 +5,7 @@ nothing more reaches the "disk", not even what the kernel has in its caches; the
 mounted again, with its own recovery. Only that finds a missing fsync: after a mere kill the kernel still has everything.
 Even rounds are ext4, odd ones XFS; every EPOCH rounds both are made anew. For what these two keep though it was never
 promised (the order of their logs) see strictcut."""
+import ctypes
 import fcntl
 import os
 import struct
@@ -16,6 +17,7 @@ from load import Load, mount_again
 
 SHORT, LONG = 24, 1000
 EPOCH = 100
+NEW_NAMESPACE = 0x20000
 SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, struct.pack("I", 2)
 KINDS = {"ext4": ("64M", ["mkfs.ext4", "-q", "-F", "-m", "0"]),
          "xfs": ("320M", ["mkfs.xfs", "-q", "-f"])}
@@ -126,10 +128,20 @@ class Machine:
         self.disk.remove()
 
 
+def alone():
+    """A mount name space of our own: in another one a copy of the mount could outlive the cut, and with it what was lost."""
+    if ctypes.CDLL(None, use_errno=True).unshare(NEW_NAMESPACE) != 0:
+        raise Broken("unshare: %s" % os.strerror(ctypes.get_errno()))
+    done = run_process(["mount", "--make-rprivate", "/"], 10)
+    if done.status != 0:
+        raise Broken("mount --make-rprivate: %s" % done.err.decode(errors="replace").strip())
+
+
 def run(c):
     c.need_fuse()
     c.need_root("a file system is made, stopped and mounted")
     c.need_program("mkfs.ext4", "mkfs.xfs", "mount", "umount")
+    alone()
     machines = {}
     for r in c.each_round(120):
         rng = c.rng(r)

@@ -13,7 +13,7 @@ from campaign import kill, processes_below, wait_gone
 from load import Load, mount_again
 from shim import Shim
 
-SHORT, LONG = 30, 1000
+SHORT, LONG = 25, 1000
 EPOCH = 20  # rounds that a store lives: in a young one the directories are made, too
 INDEX_LOST = 5  # every so many rounds the manifest is gone as well: the receipts alone have to do
 

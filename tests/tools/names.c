@@ -98,7 +98,7 @@ static void no_equals(struct name *n)
 static void unknown_key(struct name *n)
 {
 	putf(n, "n=1,");
-	put(n, "zxyw" + roll(4), 1);
+	put(n, &"zxyw"[roll(4)], 1);
 	put_noise(n, 10, "=%");
 	putf(n, "=%d", (int)roll(100));
 }
