@@ -1,8 +1,8 @@
 /* Where the store lies: on what kind of file system, and whether there is room for new work. (Who else could replace it: safe.c.)
  *
- * The floor keeps what is needed to record what runs already, and RocksDB out of trouble: the larger of one hundredth and
- * ROOM_BYTES, but never more than an eighth, so that small disks are usable. Files are counted like bytes: a disk without inodes
- * looks full with free bytes. There is no ballast file: what is finished waits for room beside its output (runner/adopt.c),
+ * The floor keeps what is needed to record what runs already, and RocksDB out of trouble: one hundredth, but at least ROOM_BYTES
+ * and at most four times as much, because what is needed does not grow with the disk; and never more than an eighth, so that
+ * small disks are usable. Files are counted like bytes: a disk without inodes looks full with free bytes. There is no ballast file: what is finished waits for room beside its output (runner/adopt.c),
  * what is cached is readable without any, and whatever is deleted anywhere lets the rest go on. */
 #include "internal.h"
 
@@ -15,6 +15,7 @@
 
 #define ROOM_PART 100
 #define ROOM_MOST_PART 8
+#define ROOM_TIMES 4
 #define ROOM_BYTES ((uint64_t)256 << 20)
 #define ROOM_FILES 1000
 #define MIB ((uint64_t)1 << 20)
@@ -22,6 +23,7 @@
 uint64_t memo_place_floor(uint64_t total, uint64_t least)
 {
 	uint64_t floor = total / ROOM_PART > least ? total / ROOM_PART : least;
+	floor = floor < ROOM_TIMES * least ? floor : ROOM_TIMES * least;
 	return floor < total / ROOM_MOST_PART ? floor : total / ROOM_MOST_PART;
 }
 

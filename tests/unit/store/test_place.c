@@ -18,7 +18,8 @@ static void test_floor(void)
 		{ "1 GiB: an eighth", 1024 * MIB, 128 * MIB },
 		{ "2 GiB: the least", 2048 * MIB, 256 * MIB },
 		{ "20 GiB: the least", 20480 * MIB, 256 * MIB },
-		{ "100 GiB: a hundredth", 102400 * MIB, 1024 * MIB },
+		{ "50 GiB: a hundredth", 51200 * MIB, 512 * MIB },
+		{ "100 TiB: four times the least", 102400 * 1024 * MIB, 1024 * MIB },
 	};
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
 		CHECK_ROW(memo_place_floor(row[i].total, 256 * MIB) == row[i].floor, row[i].name);
