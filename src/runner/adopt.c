@@ -33,7 +33,7 @@ static int write_new(const char *dir, const char *name, const struct memo_buf *b
 	return memo_io_write_all(fd, b->data, b->len);
 }
 
-int memo_adopt_describe(const struct exec *x, struct memo_err *err)
+int memo_adopt_describe(const struct exec *x, uint64_t ino, struct memo_err *err)
 {
 	struct memo_instance i = memo_exec_instance(x);
 	char raw[MEMO_HEX_SIZE];
@@ -41,7 +41,7 @@ int memo_adopt_describe(const struct exec *x, struct memo_err *err)
 	MEMO_AUTO_JSON json_t *o =
 		json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s?, s:s?, s:b, s:O?, s:O?, s:O?, s:O?}",
 			  "memofs", FORMAT, "identity", x->hex, "task", i.task, "version", i.version, "name",
-			  i.name, "attempt", (json_int_t)x->attempt, "ino", (json_int_t)x->leader->ino, "cache",
+			  i.name, "attempt", (json_int_t)x->attempt, "ino", (json_int_t)ino, "cache",
 			  x->leader->task->cache ? 1 : 0, "raw", i.raw != NULL ? memo_id_hex(i.raw, raw) : NULL,
 			  "run", x->leader->run != NULL ? memo_run_id(x->leader->run) : NULL, "stdout",
 			  x->leader->task->output_path != NULL ? 1 : 0, "inputs", i.inputs, "key", i.key,

@@ -191,6 +191,9 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 		    json_t *origin, struct memo_err *err)
 {
 	struct memo_instance i = memo_exec_instance(x);
+	memo_mutex_lock(&r->mu);
+	bool force = x->force; /* whoever joins may set it */
+	memo_mutex_unlock(&r->mu);
 	struct memo_transition t = {
 		.to = to,
 		.reason = reason,
@@ -198,7 +201,7 @@ int memo_exec_state(struct memo_runner *r, struct exec *x, enum memo_state to, c
 		.executor = to == MEMO_PENDING ? NULL : "local",
 		.exit_code = exit_code,
 		.origin = origin,
-		.anew = to == MEMO_PENDING && x->force,
+		.anew = to == MEMO_PENDING && force,
 	};
 	int code = memo_store_transition(r->store, &i, &t, err);
 	if (code < 0)
@@ -462,11 +465,12 @@ static int write_job(struct memo_runner *r, struct exec *x, struct memo_err *err
 			       : memo_store_attempt_new(r->store, &dir, err);
 	memo_mutex_lock(&r->mu);
 	x->dir = dir;
+	uint64_t ino = x->leader->ino;
 	memo_mutex_unlock(&r->mu);
 	if (code == 0)
 		code = memo_job_write(&job, x->dir, err);
 	if (code == 0)
-		code = memo_adopt_describe(x, err);
+		code = memo_adopt_describe(x, ino, err);
 	memo_job_clear(&job);
 	return code;
 }

@@ -364,7 +364,7 @@ json_t *memo_exec_origin(int64_t attempt, const json_t *command, const struct me
 MEMO_MUST int memo_adopt_open(struct memo_runner *r, struct memo_err *err);
 void memo_adopt_close(struct memo_runner *r);
 /* Writes beside the attempt what its adoption would need. */
-MEMO_MUST int memo_adopt_describe(const struct exec *x, struct memo_err *err);
+MEMO_MUST int memo_adopt_describe(const struct exec *x, uint64_t ino, struct memo_err *err);
 /* A process of the task read @entry through the mount: written down there, too. @dir: the attempt. */
 void memo_adopt_observed(const char *dir, const json_t *entry);
 /* 0: nothing is left of this identity (any more). -ENOSPC: its output waits for room. Blocks; no lock held. */

@@ -86,10 +86,11 @@ def processes_with(*words):
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/cmdline" % pid, "rb") as f:
-                args = os.fsdecode(f.read()).split("\0")  # empty for a zombie
+                args = os.fsdecode(f.read()).split("\0")  # empty for a zombie, and in the middle of exec
+            begins = args == [""] and os.readlink("/proc/%s/exe" % pid) == words[0]
         except OSError:
             continue
-        if all(w in args for w in words):
+        if begins or all(w in args for w in words):
             found.append(int(pid))
     return found
 
