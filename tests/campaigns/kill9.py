@@ -3,6 +3,7 @@
 At a random moment of a round's reads the daemon is killed, and mounted again as a user would: by "memofs mount" alone.
 Every seventh round the mount is killed, too, while it starts."""
 import subprocess
+import time
 
 from campaign import kill, processes_with, wait_gone
 from load import Load, mount_again
@@ -20,10 +21,11 @@ def mount_killed(c, p, rng):
         command.wait(rng.uniform(0.001, 0.03))
     except subprocess.TimeoutExpired:
         c.hit("strikes at a start")
-    while True:  # the command, its children and the daemon all have the mount point in their arguments
+    quiet = 0
+    while quiet < 3:  # the command, its children and the daemon all have the mount point in their arguments
         pids = processes_with(c.memofs, p.mnt)
-        if not pids:
-            break
+        quiet = 0 if pids else quiet + 1
+        time.sleep(0.02 if quiet else 0)  # one that is being made may not be in the listing yet
         for pid in pids:
             kill(pid)
             if pid != command.pid:
