@@ -129,7 +129,7 @@ flip_tables() {
 	small config writable "$COUNT"
 	small add "$TASKS/hello/task.json"
 	same before "hello one" "$(rd "$D/small/tasks/hello/1/who=one")"
-	dd if=/dev/zero of="$disk/filler" bs=64k 2>/dev/null || true
+	run -1 dd if=/dev/zero of="$disk/filler" bs=64k
 	same refused ENOSPC "$(errno_of open "$D/small/tasks/hello/1/who=two")"
 	same cached "hello one" "$(rd "$D/small/tasks/hello/1/who=one")"
 	rm "$disk/filler"

@@ -154,6 +154,20 @@ int memo_io_open_dir(int dirfd, const char *path, int *fd_out)
 	return 0;
 }
 
+int memo_io_list(int dirfd, const char *path, DIR **out)
+{
+	MEMO_AUTO_FD int fd = -1;
+	int r = memo_io_open_dir(dirfd, path, &fd);
+	if (r < 0)
+		return r;
+	DIR *d = fdopendir(fd);
+	if (d == NULL)
+		return memo_errno();
+	(void)memo_fd_steal(&fd); /* the stream's now */
+	*out = d;
+	return 0;
+}
+
 static int copy_by_hand(int from, int to)
 {
 	MEMO_AUTO_FREE char *chunk = malloc(COPY_CHUNK);

@@ -8,6 +8,7 @@
 #include "buf.h"
 #include "error.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +32,8 @@ MEMO_MUST int memo_io_sync_dir(int dirfd, const char *path);
 MEMO_MUST int memo_io_mkdir(int dirfd, const char *path, mode_t mode);
 /* Opens a directory; O_NOFOLLOW on the last component. */
 MEMO_MUST int memo_io_open_dir(int dirfd, const char *path, int *fd_out);
+/* The same as a stream, with a position of its own. */
+MEMO_MUST int memo_io_list(int dirfd, const char *path, DIR **out);
 /* Removes a tree below @dirfd without following symbolic links or crossing to another file system's
  * contents; unreadable directories are made readable first, and so are those that may not be changed (chattr). The
  * depth may be any: what lies too deep is moved up. Absence is success. */

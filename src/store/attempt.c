@@ -51,16 +51,10 @@ static bool is_left(const struct memo_store *s, const char *attempt)
 /* What cannot be removed is told and left. */
 int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice)
 {
-	int copy;
-	int r = memo_io_open_dir(s->staging_fd, ".", &copy);
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int r = memo_io_list(s->staging_fd, ".", &d);
 	if (r < 0)
 		return r;
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
 	/* Where there is no attempt nobody works: all processes of the machine need not be looked at. */
 	bool looked = false;
 	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
@@ -81,16 +75,10 @@ int memo_attempts_sweep(struct memo_store *s, struct memo_buf *notice)
 
 int memo_store_attempts_left(struct memo_store *s, json_t **out)
 {
-	int copy;
-	int r = memo_io_open_dir(s->staging_fd, ".", &copy);
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int r = memo_io_list(s->staging_fd, ".", &d);
 	if (r < 0)
 		return r;
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
 	MEMO_AUTO_JSON json_t *list = json_array();
 	for (struct dirent *e = readdir(d); e != NULL && r == 0; e = readdir(d)) {
 		if (e->d_name[0] == '.' || !is_left(s, e->d_name))

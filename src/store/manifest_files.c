@@ -147,16 +147,10 @@ static int read_seal(int dirfd, struct seal *out)
 /* Any file of a database? *@newest: the MANIFEST with the greatest number, "": none. */
 static int survey(int db, bool *any, char newest[NAME_BYTES])
 {
-	int copy;
-	int r = memo_io_open_dir(db, ".", &copy);
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int r = memo_io_list(db, ".", &d);
 	if (r < 0)
 		return r;
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
 	*any = false;
 	newest[0] = '\0';
 	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
@@ -265,16 +259,10 @@ static int put_file(int from, int to, const char *name)
 
 static int put_files(int from, int to)
 {
-	int copy;
-	int r = memo_io_open_dir(from, ".", &copy);
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int r = memo_io_list(from, ".", &d);
 	if (r < 0)
 		return r;
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
 	for (struct dirent *e = readdir(d); e != NULL && r == 0; e = readdir(d)) {
 		struct stat st;
 		if (fstatat(from, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))

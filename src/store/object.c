@@ -273,17 +273,11 @@ struct comparison {
 /* A file that the listing does not have would be seen by tasks that read the tree where it lies. */
 static int compare_count(int fd, uint32_t children)
 {
-	int copy;
 	uint32_t n = 0;
-	int r = memo_io_open_dir(fd, ".", &copy);
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int r = memo_io_list(fd, ".", &d);
 	if (r < 0)
 		return r;
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
 	for (;;) {
 		errno = 0;
 		const struct dirent *e = readdir(d);

@@ -297,17 +297,11 @@ static bool is_empty(struct memo_store *s, unsigned which)
 /* Moves what one recent directory holds into the shards, which are synced before it. */
 static int move_all(struct memo_store *s, unsigned which)
 {
-	int copy;
 	bool touched[256] = { false };
-	int r = memo_io_open_dir(s->recent.fd[which], ".", &copy);
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int r = memo_io_list(s->recent.fd[which], ".", &d);
 	if (r < 0)
 		return r;
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
 	for (struct dirent *e = readdir(d); e != NULL && r == 0; e = readdir(d)) {
 		struct memo_id id;
 		if (memo_id_parse(e->d_name, &id) < 0)
@@ -355,16 +349,10 @@ void memo_receipts_checkpoint(struct memo_store *s, bool now)
 /* Of one identity in both, the older goes: which directory was written to last nobody knows any more. */
 static int drop_doubles(struct memo_store *s)
 {
-	int copy;
-	int r = memo_io_open_dir(s->recent.fd[1], ".", &copy);
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int r = memo_io_list(s->recent.fd[1], ".", &d);
 	if (r < 0)
 		return r;
-	MEMO_AUTO_DIR DIR *d = fdopendir(copy);
-	if (d == NULL) {
-		r = memo_errno();
-		(void)close(copy);
-		return r;
-	}
 	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
 		MEMO_AUTO_JSON json_t *first = NULL;
 		MEMO_AUTO_JSON json_t *second = NULL;

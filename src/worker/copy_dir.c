@@ -67,15 +67,10 @@ static int copy_entry(int from, const char *name, int to, unsigned depth)
 
 static int copy_inside(int from, int to, unsigned depth)
 {
-	int own = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (own < 0)
-		return memo_errno();
-	MEMO_AUTO_DIR DIR *d = fdopendir(own);
-	if (d == NULL) {
-		int r = memo_errno();
-		(void)close(own);
-		return r;
-	}
+	MEMO_AUTO_DIR DIR *d = NULL;
+	int listed = memo_io_list(from, ".", &d);
+	if (listed < 0)
+		return listed;
 	for (;;) {
 		errno = 0;
 		const struct dirent *e = readdir(d);
